@@ -1,0 +1,11 @@
+"""The one kind of error that is meant for the user: a sentence, never a traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something that the user can mend: bad input, a bad setting, a missing file.
+
+    The message is one sentence that says what is wrong, where (file, key, value) and what to do.
+    The command line prints it and exits with code 2.
+    """
