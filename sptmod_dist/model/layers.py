@@ -1,0 +1,85 @@
+"""The layers of both networks: pure functions and small modules, state in and state out.
+
+A *tail* is the last input samples of a causal convolution, which pad its next call (cached
+padding). No layer keeps one: whoever calls passes it in and takes the next one away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def last(x: Tensor, length: int) -> Tensor:
+    """The last `length` samples of `x` [..., T], as a view; `length` may be 0."""
+    return x.narrow(-1, x.shape[-1] - length, length)
+
+
+def pool(x: Tensor, size: int, kind: str) -> Tensor:
+    """Pool [B, c, T] to [B, c, T // size] by the maximum or the average, without overlap."""
+    if kind == "max":
+        return functional.max_pool1d(x, size)
+    return functional.avg_pool1d(x, size)
+
+
+def upsample(frames: Tensor, size: int) -> Tensor:
+    """Draw straight lines between frames: [B, c, T + 1] to [B, c, T * size].
+
+    Sample `k * size + i` is `frames[k] * (1 - i / size) + frames[k + 1] * (i / size)`.
+    """
+    position = torch.arange(size, device=frames.device, dtype=frames.dtype) / size
+    start, end = frames[..., :-1, None], frames[..., 1:, None]
+    return torch.lerp(start, end, position).flatten(-2)
+
+
+def mlp(n_inputs: int, hidden: Sequence[int], n_outputs: int) -> nn.Sequential:
+    """Linear and PReLU (a slope a neuron) for each hidden layer, then one Linear."""
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(n_inputs, width), nn.PReLU(width)]
+        n_inputs = width
+    return nn.Sequential(*layers, nn.Linear(n_inputs, n_outputs))
+
+
+def modulate(x: Tensor, scale_and_shift: Tensor) -> Tensor:
+    """`a * x + b` with `[a, b]` the two halves of the channels: [B, c, T], [B, 2c, T or 1]."""
+    scale, shift = scale_and_shift.chunk(2, dim=1)
+    return torch.addcmul(shift, x, scale)
+
+
+class FiLM(nn.Module):
+    """Scale and shift each channel by what a small network makes of the controls.
+
+    Shape: x [B, c, T], controls [B, n_params] -> [B, c, T].
+    """
+
+    def __init__(self, n_params: int, hidden: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.net = mlp(n_params, hidden, 2 * channels)
+
+    def forward(self, x: Tensor, controls: Tensor) -> Tensor:
+        return modulate(x, self.net(controls).unsqueeze(-1))
+
+
+class CausalConv(nn.Module):
+    """A causal convolution of stride 1 with explicit cached padding.
+
+    Without a tail it consumes `(kernel - 1) * dilation` samples; with the tail of its last call
+    the output is as long as the input, as if the signal had never been cut.
+
+    Shape: x [B, c_in, T], tail [B, c_in, consumed] or None -> y [B, c_out, T or T - consumed],
+    next tail.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, dilation: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(in_channels, out_channels, kernel, dilation=dilation)
+        self.consumed = (kernel - 1) * dilation
+
+    def forward(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
+        if tail is not None:
+            x = torch.cat([tail, x], dim=-1)
+        return self.conv(x), last(x, self.consumed)

@@ -1,0 +1,214 @@
+"""SPTMod, the effect network: a modulation path of convolution and recurrence steers clean audio.
+
+A function of (audio, controls, state) that returns (audio, state). The module holds parameters and
+nothing else: no buffer, no hidden state, so nothing of one rank's audio can be shared by mistake.
+It knows nothing of groups, epochs or training (DAFx25, section 2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sptmod_dist.model.config import SPTModConfig
+from sptmod_dist.model.layers import CausalConv, FiLM, last, mlp, modulate, pool, upsample
+from sptmod_dist.model.lengths import LengthPlan
+
+
+class ModelState(NamedTuple):
+    """All that the network remembers between two calls.
+
+    The upsamplers' last frames are the recurrent layers' own `h`, so they need no place here.
+    """
+
+    rnn: Tensor
+    """The recurrent states [J, B, state]: `[h, c]` for an LSTM, `h` for a GRU."""
+    tails: tuple[Tensor, ...]
+    """The last input samples of each block's convolution [B, c_in, (k - 1) * d]."""
+
+    def detach(self) -> ModelState:
+        """The same state without history: no gradient crosses a boundary."""
+        return ModelState(self.rnn.detach(), tuple(tail.detach() for tail in self.tails))
+
+
+class ModBlock(nn.Module):
+    """Causal convolution, PReLU, then TFiLM: pool, FiLM, recurrence, lines between frames.
+
+    The 1x1 convolutions stand before the upsampling, with which they commute: the same numbers at
+    a rate `P` times lower than where the paper's figure draws them.
+    """
+
+    def __init__(self, config: SPTModConfig, index: int, in_channels: int) -> None:
+        super().__init__()
+        channels, hidden = config.channels[index], config.hidden_size
+        self.pooling_size, self.pooling_type = config.pooling_size, config.pooling_type
+        self.conv = CausalConv(
+            in_channels, channels, config.kernel_sizes[index], config.dilations[index]
+        )
+        self.activation = nn.PReLU(channels)
+        n_inputs = config.cond_size or config.n_params
+        self.film = FiLM(n_inputs, config.film_hidden, channels) if n_inputs else None
+        self.rnn = getattr(nn, config.rnn_cell)(channels, hidden, batch_first=True)
+        self.to_audio = nn.Linear(hidden, 2 * config.input_channels)
+        is_last = index == config.n_blocks - 1
+        self.to_signal = None if is_last else nn.Linear(hidden, 2 * channels)
+
+    def forward(
+        self, x: Tensor, controls: Tensor, rnn_state: Tensor, tail: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """Run one block; without a tail it starts a group and loses its first frame.
+
+        Shape: x [B, c_in, T], rnn_state [B, state] -> the audio's modulation [B, 2C, T'], the next
+        block's input [B, c, T'] (None after the last block), the next rnn_state, the next tail.
+        """
+        signal, next_tail = self.conv(x, tail)
+        signal = self.activation(signal)
+        frames, next_state = self._recur(signal, controls, rnn_state)  # [B, K, H]
+        if tail is None:
+            signal = signal[..., self.pooling_size :]  # no frame before the first to start from
+        else:
+            previous = rnn_state[:, None, : frames.shape[-1]]  # the last frame of before is h
+            frames = torch.cat([previous, frames], dim=1)
+        modulation = upsample(self.to_audio(frames).transpose(1, 2), self.pooling_size)
+        if self.to_signal is None:
+            return modulation, None, next_state, next_tail
+        steering = upsample(self.to_signal(frames).transpose(1, 2), self.pooling_size)
+        return modulation, modulate(signal, steering), next_state, next_tail
+
+    def _recur(self, signal: Tensor, controls: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        pooled = pool(signal, self.pooling_size, self.pooling_type)  # [B, c, K]
+        if self.film is not None:
+            pooled = self.film(pooled, controls)
+        frames = pooled.transpose(1, 2)
+        if isinstance(self.rnn, nn.GRU):
+            frames, h = self.rnn(frames, state.unsqueeze(0).contiguous())
+            return frames, h.squeeze(0)
+        h, c = state.unsqueeze(0).chunk(2, dim=-1)
+        frames, (h, c) = self.rnn(frames, (h.contiguous(), c.contiguous()))
+        return frames, torch.cat([h, c], dim=-1).squeeze(0)
+
+
+class SPTMod(nn.Module):
+    """Series-Parallel Temporal Modulation, the effect network (DAFx25, section 2.1).
+
+    Args:
+        config: what it is made of. A fresh network has PyTorch's default initialisation.
+    """
+
+    def __init__(self, config: SPTModConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.condition: nn.Module | None = None
+        if config.cond_size is not None:
+            net = mlp(config.n_params, (config.cond_size,) * 2, config.cond_size)
+            self.condition = nn.Sequential(*net, nn.PReLU(config.cond_size))
+        in_channels = (config.sidechain_channels or config.input_channels, *config.channels)
+        self.blocks = nn.ModuleList(
+            ModBlock(config, j, in_channels[j]) for j in range(config.n_blocks)
+        )
+
+    def initial_state(self, batch_size: int) -> ModelState:
+        """Zeros in every state and cache, i.e. zero padding at every layer: where a stream starts.
+
+        Shape: rnn [J, batch_size, state] and a tail a block [batch_size, c_in, consumed].
+        """
+        like = next(self.parameters())
+        rnn = like.new_zeros(self.config.n_blocks, batch_size, self.config.state_size)
+        return ModelState(rnn, tuple(self._zero_tails(batch_size)))
+
+    def _zero_tails(self, batch_size: int) -> Iterator[Tensor]:
+        for block in self._blocks():
+            weight = block.conv.conv.weight
+            yield weight.new_zeros(batch_size, weight.shape[1], block.conv.consumed)
+
+    def _blocks(self) -> Iterator[ModBlock]:
+        for block in self.blocks:
+            assert isinstance(block, ModBlock)
+            yield block
+
+    def forward(
+        self,
+        x: Tensor,
+        controls: Tensor,
+        plan: LengthPlan | None = None,
+        rnn_states: Tensor | None = None,
+        state: ModelState | None = None,
+    ) -> tuple[Tensor, ModelState]:
+        """Start a group (give a plan) or continue (give a state).
+
+        Args:
+            x: full scale is 1; the sidechain's channels come after the audio's.
+            controls: normalised to 0…1; [B, 0] for a snapshot.
+            plan: starts a group: no padding, `plan.target_length` samples come out.
+            rnn_states: a group's first recurrent states, as an SPN predicts them; zeros if None.
+            state: continues with cached padding: the output is as long as the input.
+
+        Shape: x [B, C + S, T], controls [B, n_params], rnn_states [J, B, state] -> y [B, C, T'].
+
+        Raises:
+            ValueError: both or neither of plan and state; lengths or channels that do not fit.
+        """
+        self._check(x, controls, plan, rnn_states, state)
+        C = self.config.input_channels
+        audio = x[:, :C]  # [B, C, T]
+        signal = x[:, C:] if self.config.sidechain_channels else audio
+        tails: tuple[Tensor | None, ...] = (None,) * self.config.n_blocks
+        if plan is not None:
+            audio = last(audio, plan.target_length)
+            signal = signal[..., plan.modulation_start :]
+            rnn = self.initial_state(x.shape[0]).rnn if rnn_states is None else rnn_states
+        else:
+            assert state is not None
+            rnn, tails = state
+        if self.condition is not None:
+            controls = self.condition(controls)
+        return self._run(audio, signal, controls, rnn, tails, plan)
+
+    def _run(
+        self,
+        audio: Tensor,
+        signal: Tensor | None,
+        controls: Tensor,
+        rnn: Tensor,
+        tails: tuple[Tensor | None, ...],
+        plan: LengthPlan | None,
+    ) -> tuple[Tensor, ModelState]:
+        next_states, next_tails = [], []
+        for j, block in enumerate(self._blocks()):
+            if j and plan is not None:
+                assert signal is not None
+                signal = signal[..., plan.modulation_crops[j - 1] :]
+            modulation, signal, next_state, tail = block(signal, controls, rnn[j], tails[j])
+            audio = modulate(audio, last(modulation, audio.shape[-1]))
+            next_states.append(next_state)
+            next_tails.append(tail)
+        return audio, ModelState(torch.stack(next_states), tuple(next_tails))
+
+    def _check(
+        self,
+        x: Tensor,
+        controls: Tensor,
+        plan: LengthPlan | None,
+        rnn_states: Tensor | None,
+        state: ModelState | None,
+    ) -> None:
+        config, (B, channels, T) = self.config, x.shape
+        if (plan is None) == (state is None):
+            raise ValueError("give a plan (to start a group) or a state (to continue), not both")
+        if channels != config.signal_channels:
+            raise ValueError(f"x has {channels} channels; this model takes {config.signal_channels}")
+        if controls.shape != (B, config.n_params):
+            raise ValueError(
+                f"controls are {tuple(controls.shape)}; they must be ({B}, {config.n_params})"
+            )
+        if plan is not None and T != plan.input_length:
+            raise ValueError(f"x has {T} samples; the plan asks for {plan.input_length}")
+        if state is not None:
+            if rnn_states is not None:
+                raise ValueError("rnn_states start a group; a state already holds its own")
+            if not T or T % config.pooling_size:
+                raise ValueError(f"x has {T} samples; it must be a multiple of the pooling size, "
+                                 f"{config.pooling_size}")
