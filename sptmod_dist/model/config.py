@@ -5,7 +5,7 @@ The defaults are SPTMod25's (DAFx25, table of configurations). Nothing here need
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -26,7 +26,7 @@ def _check_positive(key: str, values: Sequence[int]) -> None:
             raise ModelConfigError(f"{key} holds {value}: every value must be at least 1")
 
 
-def _check_blocks(prefix: str, columns: dict[str, Sequence[int]]) -> None:
+def _check_blocks(prefix: str, columns: Mapping[str, Sequence[int]]) -> None:
     """Every per-block list has one positive value a block, and there is a block."""
     first, n_blocks = next((key, len(values)) for key, values in columns.items())
     if not n_blocks:

@@ -82,4 +82,5 @@ class CausalConv(nn.Module):
     def forward(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
         if tail is not None:
             x = torch.cat([tail, x], dim=-1)
-        return self.conv(x), last(x, self.consumed)
+        # A copy: a view would keep the whole signal alive for the sake of a few samples.
+        return self.conv(x), last(x, self.consumed).clone()

@@ -95,11 +95,10 @@ def load_reference(
 
 def reference_weights(effect: SPTMod, spn: StatePredictionNetwork | None) -> dict[str, Tensor]:
     """Both networks' weights under the original's names: a state dict that it loads."""
-    weights = {
-        name: value.detach().clone().unsqueeze(-1) if "conv11" in name and value.dim() == 2
-        else value.detach().clone()
-        for name, value in _named_parameters(effect, spn)
-    }
+    weights = {n: p.detach().clone() for n, p in _named_parameters(effect, spn)}
+    for name, value in weights.items():
+        if "conv11" in name and value.dim() == 2:  # a 1x1 convolution there, a linear layer here
+            weights[name] = value.unsqueeze(-1)
     config = effect.config
     P, H, end = config.pooling_size, config.hidden_size, config.n_blocks - 1
     ramp = 1 - (torch.arange(2 * P) - P).abs() / P
@@ -113,13 +112,14 @@ def reference_weights(effect: SPTMod, spn: StatePredictionNetwork | None) -> dic
 def named_reference_parameters(
     effect: SPTMod, spn: StatePredictionNetwork | None
 ) -> dict[str, nn.Parameter]:
-    """Our parameters by the original's names (a 1x1 convolution of its is a linear layer here)."""
+    """Our parameters by the original's names; its 1x1 convolutions are linear layers here."""
     return dict(_named_parameters(effect, spn))
 
 
 def _named_parameters(
     effect: SPTMod, spn: StatePredictionNetwork | None
 ) -> Iterator[tuple[str, nn.Parameter]]:
+    block: Any  # ModuleList forgets what it holds
     for j, block in enumerate(effect.blocks):
         yield from _affine(f"s_convs.{j}.conv", block.conv.conv)
         yield f"s_acts.{j}.weight", block.activation.weight
@@ -138,6 +138,7 @@ def _named_parameters(
 
 
 def _spn(spn: StatePredictionNetwork) -> Iterator[tuple[str, nn.Parameter]]:
+    block: Any
     for j, block in enumerate(spn.blocks):
         yield from _affine(f"spnet.convs.{j}", block.conv)
         yield f"spnet.acts.{j}.weight", block.activation.weight
@@ -147,14 +148,14 @@ def _spn(spn: StatePredictionNetwork) -> Iterator[tuple[str, nn.Parameter]]:
         yield from _affine("spnet.linear_end_module", spn.to_states)
 
 
-def _affine(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+def _affine(name: str, module: Any) -> Iterator[tuple[str, nn.Parameter]]:
     yield f"{name}.weight", module.weight
     yield f"{name}.bias", module.bias
 
 
 def _mlp(name: str, net: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The original nests each hidden layer with its PReLU: `0.0`, `0.1`, `1.0`, … and the end."""
-    layers = list(net.children())
+    layers: list[Any] = list(net.children())
     for i in range(0, len(layers) - 1, 2):
         yield from _affine(f"{name}.{i // 2}.0", layers[i])
         yield f"{name}.{i // 2}.1.weight", layers[i + 1].weight

@@ -8,7 +8,7 @@ It knows nothing of groups, epochs or training (DAFx25, section 2.1).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -120,14 +120,10 @@ class SPTMod(nn.Module):
         return ModelState(rnn, tuple(self._zero_tails(batch_size)))
 
     def _zero_tails(self, batch_size: int) -> Iterator[Tensor]:
-        for block in self._blocks():
+        block: Any  # ModuleList forgets what it holds
+        for block in self.blocks:
             weight = block.conv.conv.weight
             yield weight.new_zeros(batch_size, weight.shape[1], block.conv.consumed)
-
-    def _blocks(self) -> Iterator[ModBlock]:
-        for block in self.blocks:
-            assert isinstance(block, ModBlock)
-            yield block
 
     def forward(
         self,
@@ -157,7 +153,7 @@ class SPTMod(nn.Module):
         signal = x[:, C:] if self.config.sidechain_channels else audio
         tails: tuple[Tensor | None, ...] = (None,) * self.config.n_blocks
         if plan is not None:
-            audio = last(audio, plan.target_length)
+            audio = audio[..., plan.audio_start :]
             signal = signal[..., plan.modulation_start :]
             rnn = self.initial_state(x.shape[0]).rnn if rnn_states is None else rnn_states
         else:
@@ -177,7 +173,7 @@ class SPTMod(nn.Module):
         plan: LengthPlan | None,
     ) -> tuple[Tensor, ModelState]:
         next_states, next_tails = [], []
-        for j, block in enumerate(self._blocks()):
+        for j, block in enumerate(self.blocks):
             if j and plan is not None:
                 assert signal is not None
                 signal = signal[..., plan.modulation_crops[j - 1] :]
@@ -199,7 +195,7 @@ class SPTMod(nn.Module):
         if (plan is None) == (state is None):
             raise ValueError("give a plan (to start a group) or a state (to continue), not both")
         if channels != config.signal_channels:
-            raise ValueError(f"x has {channels} channels; this model takes {config.signal_channels}")
+            raise ValueError(f"x has {channels} channels; the model has {config.signal_channels}")
         if controls.shape != (B, config.n_params):
             raise ValueError(
                 f"controls are {tuple(controls.shape)}; they must be ({B}, {config.n_params})"
@@ -210,5 +206,6 @@ class SPTMod(nn.Module):
             if rnn_states is not None:
                 raise ValueError("rnn_states start a group; a state already holds its own")
             if not T or T % config.pooling_size:
-                raise ValueError(f"x has {T} samples; it must be a multiple of the pooling size, "
-                                 f"{config.pooling_size}")
+                raise ValueError(
+                    f"x has {T} samples; it must be a multiple of P = {config.pooling_size}"
+                )
