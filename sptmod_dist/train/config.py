@@ -1,0 +1,252 @@
+"""TrainConfig: one typed tree for a training, the only place of its defaults.
+
+Each field's docstring stands under it, and `sptmod-dist train --help` shows it: this file is the
+manual. What is wrong whatever the machine is refused here; what depends on the data or on the
+number of processes is refused by those who know them. Where YAML files and the command line come
+together is `train/options.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import yaml
+
+from sptmod_dist import settings
+from sptmod_dist.errors import UserError
+from sptmod_dist.losses import LossConfig
+from sptmod_dist.model.config import SPTModConfig
+
+ONE_PRECISION = "this model trains in float32 (float64 is for proofs)"
+
+
+class ConfigError(UserError):
+    """Settings that contradict each other or name something impossible."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The shard sets, a folder each, as `sptmod-dist shards build` made them."""
+
+    train: str = ""
+    """Folder of the training shards (needed)."""
+    validation: str = ""
+    """Folder of the validation shards (needed)."""
+    test: str | None = None
+    """Folder of the test shards, for `sptmod-dist evaluate`."""
+    workers: int = 0
+    """Processes that read ahead; 0 reads in the training process, which local disks rarely slow."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam with its defaults."""
+
+    learning_rate: float = 5e-4
+    """Step size of Adam; the published one is 5e-4."""
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """When the validation loss is measured, and in what portions."""
+
+    every: int = 500
+    """Iterations between two validations at least; they happen at the end of an epoch."""
+    windows_at_once: int = 16
+    """Windows in one forward pass of the windowed validation; only memory depends on it."""
+
+
+@dataclass(frozen=True)
+class StoppingConfig:
+    """When training ends."""
+
+    patience: int = 76_800
+    """Stop when the streamed validation loss has not improved for so many iterations."""
+    max_iterations: int = 1_000_000
+    """Stop after so many iterations at the latest."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When checkpoints are written and how many stay; the best one always stays."""
+
+    minutes: float = 10.0
+    """Minutes between two checkpoints; what a crash can cost."""
+    keep: int = 2
+    """How many of the latest checkpoints stay."""
+
+
+@dataclass(frozen=True)
+class DistributedConfig:
+    """What the launcher must have started."""
+
+    processes: int | None = None
+    """Refuse to train on any other number of processes; null takes whatever was launched."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a training depends on."""
+
+    name: str = "run"
+    """Name of the run: its folder in `runs_dir`."""
+    runs_dir: str = "runs"
+    """Folder that holds the runs."""
+    seed: int = 0
+    """Seed of every random choice."""
+    deterministic: bool = False
+    """Let only deterministic kernels run: bit-identical repeats on a GPU, a little slower."""
+    precision: Literal["float32", "float64"] = field(
+        default="float32", metadata={"hint": ONE_PRECISION}
+    )
+    """Precision of weights and arithmetic; float64 is for proofs."""
+    lengths: tuple[int, ...] = (16384,)
+    """Samples of a group's sub-sequences, `L_0 ... L_{N-1}`: N iterations, one step each."""
+    batch_size: int = 16
+    """Sequences in a batch over all processes together, `B`."""
+    model: SPTModConfig = field(default_factory=SPTModConfig)
+    """The effect network and its State Prediction Network."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Where the shards are."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """The optimizer, for both networks."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """Weights and windows of the loss."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """Validation."""
+    stopping: StoppingConfig = field(default_factory=StoppingConfig)
+    """The end of training."""
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """Checkpoints."""
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    """Processes."""
+
+    def check(self) -> None:
+        """Refuse what cannot train, whatever the data and the machine.
+
+        Raises:
+            ConfigError: one sentence with the key, its value, and what would be right.
+        """
+        _check_name(self.name)
+        _check_folders(self)
+        _check_numbers(self)
+        _check_lengths(self.lengths, self.model.pooling_size, max(self.loss.windows))
+        _check_shares(self.batch_size, self.distributed.processes)
+
+
+def from_dict(data: Mapping[str, Any], where: str = "settings") -> TrainConfig:
+    """The checked configuration from a plain mapping, as a run's `config.yaml` holds it.
+
+    Args:
+        data: Nested mappings of plain values; a missing key takes its default.
+        where: What the messages call the source, best a file's name.
+
+    Raises:
+        UserError: an unknown key, a wrong type or an impossible value, in one sentence.
+    """
+    checked = settings.check(TrainConfig, data, where)
+    try:
+        config = settings.build(TrainConfig, checked)
+        config.check()
+    except settings.SettingsError:
+        raise
+    except UserError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return config
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """The whole tree as plain values, for JSON or YAML; `from_dict` takes it back."""
+    return settings.to_plain(config)
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """The whole tree as YAML, every default spelt out; it loads back to an equal configuration."""
+    return yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists on one line, everything else in blocks."""
+
+
+_Dumper.add_representer(
+    list,
+    lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True),
+)
+
+
+def nearest_multiples(value: int, step: int) -> str:
+    """The multiples of `step` around `value` in words, zero left out."""
+    below = value // step * step
+    return f"{below} or {below + step}" if below else f"{step}"
+
+
+def _check_name(name: str) -> None:
+    if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", name):
+        raise ConfigError(
+            f"name is {name!r}, but must be a plain folder name without slashes: "
+            "set runs_dir for the folder around it"
+        )
+
+
+def _check_folders(config: TrainConfig) -> None:
+    for key in ("train", "validation"):
+        if not getattr(config.data, key):
+            raise ConfigError(f"data.{key} is missing: give the folder of a shard set")
+    if not config.runs_dir:
+        raise ConfigError("runs_dir is empty: give a folder, such as runs")
+
+
+def _check_numbers(config: TrainConfig) -> None:
+    at_least: dict[str, tuple[int | None, int]] = {
+        "seed": (config.seed, 0),
+        "batch_size": (config.batch_size, 1),
+        "data.workers": (config.data.workers, 0),
+        "validation.every": (config.validation.every, 1),
+        "validation.windows_at_once": (config.validation.windows_at_once, 1),
+        "stopping.patience": (config.stopping.patience, 1),
+        "stopping.max_iterations": (config.stopping.max_iterations, 1),
+        "checkpoint.keep": (config.checkpoint.keep, 1),
+        "distributed.processes": (config.distributed.processes, 1),
+    }
+    for key, (value, least) in at_least.items():
+        if value is not None and value < least:
+            raise ConfigError(f"{key} is {value}, but must be at least {least}")
+    positive = {
+        "optimizer.learning_rate": config.optimizer.learning_rate,
+        "checkpoint.minutes": config.checkpoint.minutes,
+    }
+    for key, number in positive.items():
+        if not (math.isfinite(number) and number > 0):
+            raise ConfigError(f"{key} is {number}, but must be greater than 0")
+    if config.seed >= 2**63:
+        raise ConfigError(f"seed is {config.seed}, but must be below 2^63")
+
+
+def _check_lengths(lengths: tuple[int, ...], pooling_size: int, window: int) -> None:
+    if not lengths:
+        raise ConfigError("lengths is empty: give one length a sub-sequence, such as [8192, 8192]")
+    for index, length in enumerate(lengths):
+        if length < window:
+            raise ConfigError(
+                f"lengths[{index}] is {length}, shorter than the loss's longest window of {window} "
+                "samples: make it longer or shorten loss.windows"
+            )
+        if index and length % pooling_size:
+            raise ConfigError(
+                f"lengths[{index}] is {length}, but every length after the first must be a "
+                f"multiple of model.pooling_size = {pooling_size}: "
+                f"take {nearest_multiples(length, pooling_size)}"
+            )
+
+
+def _check_shares(batch_size: int, processes: int | None) -> None:
+    if processes and batch_size % processes:
+        raise ConfigError(
+            f"batch_size is {batch_size}, which distributed.processes = {processes} do not divide: "
+            f"take {nearest_multiples(batch_size, processes)}"
+        )
