@@ -1,0 +1,261 @@
+"""The manifest of a folder of recordings: which files belong together, under which settings, in
+which split.
+
+One *item* is a source recorded through the device under one setting. The manifest is written by
+people and by programs, so everything in it is checked, and every refusal names the file. It must
+not know of models, windows or shards.
+
+    format: sptmod-recordings-1
+    sample_rate: 44100
+    device: "free text: what was recorded"
+    controls: [{name: ratio, minimum: 1.5, maximum: 10, scale: log, unit: ":1"}]     # [] for a
+    snapshot items:
+      - {id: train-ratio2, input: train.wav, output: train-ratio2.wav, controls: {ratio: 2}, split:
+      train}
+
+Paths are relative to the manifest's folder and never leave it; `sidechain:` may name a third file.
+Source: SYSTEM.md, section 6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sptmod_dist import audio
+from sptmod_dist.data.controls import Control, normalised_vector
+from sptmod_dist.data.documents import check_keys, read_mapping
+from sptmod_dist.data.recording_checks import check_clean, check_fits, check_heard
+from sptmod_dist.errors import UserError
+from sptmod_dist.files import atomic_write
+
+FORMAT = "sptmod-recordings-1"
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recording: its files, and the setting of every control. `split` is one of `SPLITS`."""
+
+    id: str
+    input: Path
+    sidechain: Path | None
+    output: Path
+    settings: dict[str, float]
+    split: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A folder of recordings. `path` is the manifest file; the items' paths begin with its
+    folder."""
+
+    path: Path
+    sample_rate: int
+    device: str
+    controls: tuple[Control, ...]
+    items: tuple[Item, ...]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Manifest:
+        """Read and check a manifest, YAML or JSON. Audio is not opened yet, but it must be there.
+
+        Raises:
+            UserError: anything unknown, missing, doubled, of a wrong type or outside a range; a
+                path that leaves the folder; one output in two items.
+        """
+        path = Path(path)
+        top = check_keys(
+            read_mapping(path),
+            ("format", "sample_rate", "device", "controls", "items"),
+            (),
+            str(path),
+        )
+        if top["format"] != FORMAT:
+            raise UserError(
+                f"{path}: format is {top['format']!r}, this version reads '{FORMAT}'; correct it."
+            )
+        controls = _controls(path, _list(path, top, "controls"))
+        items = [
+            _item(path, entry, index, controls)
+            for index, entry in enumerate(_list(path, top, "items"), 1)
+        ]
+        _check_apart(path, items)
+        device = _text(top["device"], "device", str(path))
+        return cls(path, _rate(path, top["sample_rate"]), device, controls, tuple(items))
+
+    def write(self, path: str | Path) -> None:
+        """Write the manifest as YAML into the folder that holds its recordings, whole or not at
+        all."""
+        path = Path(path)
+        top = {
+            "format": FORMAT,
+            "sample_rate": self.sample_rate,
+            "device": self.device,
+            "controls": [control.to_dict() for control in self.controls],
+            "items": [_item_dict(item, self.path.parent) for item in self.items],
+        }
+        with atomic_write(path) as temporary:
+            temporary.write_text(
+                yaml.safe_dump(top, sort_keys=False, allow_unicode=True), encoding="utf-8"
+            )
+
+    def of_split(self, split: str) -> tuple[Item, ...]:
+        """The items of one split, in the manifest's order."""
+        return tuple(item for item in self.items if item.split == split)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An item's audio, float32: input `[C+S, T]` (the sidechain after the audio), output `[C, T]`,
+    and the controls from 0 to 1 in the manifest's order."""
+
+    input: np.ndarray
+    output: np.ndarray
+    vector: list[float]
+
+
+def load_item(manifest: Manifest, item: Item) -> Recording:
+    """Read an item's audio, check it, and remove the output's DC offset.
+
+    Raises:
+        UserError: a file that cannot be read, another rate than the manifest's, lengths or channels
+            that differ, a NaN or infinite sample, clipping, or silence.
+    """
+    dry, wet = _load(manifest, item.input), _load(manifest, item.output)
+    if dry.shape[0] != wet.shape[0]:
+        raise UserError(
+            f"{item.output} has {wet.shape[0]} channels and its input {item.input} has "
+            f"{dry.shape[0]}; record both with the same number."
+        )
+    check_fits(item.output, wet, item.input, dry)
+    check_heard(item.input, dry)
+    wet = audio.remove_dc(wet)
+    check_heard(item.output, wet)
+    if item.sidechain is not None:
+        key = _load(manifest, item.sidechain)
+        check_fits(item.sidechain, key, item.input, dry)
+        dry = np.concatenate([dry, key])  # [C+S, T]
+    return Recording(dry, wet, normalised_vector(manifest.controls, item.settings))
+
+
+def _load(manifest: Manifest, path: Path) -> np.ndarray:
+    rate = audio.info(path).rate
+    if rate != manifest.sample_rate:
+        raise UserError(
+            f"{path} has a sample rate of {rate} Hz and {manifest.path} states "
+            f"{manifest.sample_rate} Hz; resample the file or correct the manifest."
+        )
+    samples, _ = audio.read(path)
+    check_clean(path, samples, rate)
+    return samples
+
+
+def _controls(path: Path, entries: list[Any]) -> tuple[Control, ...]:
+    try:
+        controls = tuple(
+            Control.from_dict(entry, f"control {n}") for n, entry in enumerate(entries, 1)
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    names = [control.name for control in controls]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{path}: control '{name}' is listed twice; keep one.")
+    return controls
+
+
+def _item(path: Path, entry: Any, number: int, controls: tuple[Control, ...]) -> Item:
+    where = f"{path}, item {number}"
+    check_keys(entry, ("id", "input", "output", "controls", "split"), ("sidechain",), where)
+    name = _text(entry["id"], "id", where)
+    where = f"{path}, item '{name}'"
+    if entry["split"] not in SPLITS:
+        raise UserError(
+            f"{where}: split {entry['split']!r} is unknown; use one of {', '.join(SPLITS)}."
+        )
+    settings = check_keys(
+        entry["controls"], (), [control.name for control in controls], f"{where}, controls"
+    )
+    try:
+        normalised_vector(controls, settings)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    sidechain = entry.get("sidechain")
+    return Item(
+        name,
+        _file(path, entry["input"], "input", where),
+        None if sidechain is None else _file(path, sidechain, "sidechain", where),
+        _file(path, entry["output"], "output", where),
+        {name: float(value) for name, value in settings.items()},
+        entry["split"],
+    )
+
+
+def _file(path: Path, name: Any, key: str, where: str) -> Path:
+    relative = Path(_text(name, key, where))
+    folder = path.parent
+    inside = (folder / relative).resolve().is_relative_to(folder.resolve())
+    if relative.is_absolute() or ".." in relative.parts or not inside:
+        raise UserError(
+            f"{where}: {key} '{name}' leads out of the manifest's folder; "
+            "put the recording inside and give its path from there."
+        )
+    if not (folder / relative).is_file():
+        raise UserError(f"{where}: {key} '{name}' is not a file in {folder}; correct the name.")
+    return folder / relative
+
+
+def _check_apart(path: Path, items: list[Item]) -> None:
+    ids: set[str] = set()
+    outputs: dict[Path, Item] = {}
+    for item in items:
+        if item.id in ids:
+            raise UserError(f"{path}: id '{item.id}' is given to two items; rename one.")
+        ids.add(item.id)
+        if item.output.resolve() == item.input.resolve():
+            raise UserError(
+                f"{path}, item '{item.id}': input and output are the same file; correct one."
+            )
+        twin = outputs.setdefault(item.output.resolve(), item)
+        if twin is not item:
+            raise UserError(
+                f"{path}: '{item.output.name}' is the output of '{twin.id}' ({twin.split}) and of "
+                f"'{item.id}' ({item.split}); a recording belongs to one item and one split."
+            )
+
+
+def _list(path: Path, top: dict[str, Any], key: str) -> list[Any]:
+    if not isinstance(top[key], list):
+        raise UserError(f"{path}: '{key}' must be a list; write [] for none.")
+    if key == "items" and not top[key]:
+        raise UserError(f"{path}: 'items' is empty; list at least one recording.")
+    return top[key]
+
+
+def _rate(path: Path, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1_000 <= value <= 768_000:
+        raise UserError(f"{path}: sample_rate {value!r} is no rate in Hz; write it like 44100.")
+    return value
+
+
+def _text(value: Any, key: str, where: str) -> str:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise UserError(f"{where}: '{key}' is {value!r}, which is no text; put a name in quotes.")
+    return value
+
+
+def _item_dict(item: Item, folder: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": item.id, "input": item.input.relative_to(folder).as_posix()}
+    if item.sidechain is not None:
+        entry["sidechain"] = item.sidechain.relative_to(folder).as_posix()
+    return {
+        **entry,
+        "output": item.output.relative_to(folder).as_posix(),
+        "controls": dict(item.settings),
+        "split": item.split,
+    }
