@@ -81,6 +81,14 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True)
+class MonitorConfig:
+    """What TensorBoard gets."""
+
+    every: int = 10
+    """Iterations between two records at least; a record is the mean of the groups since then."""
+
+
+@dataclass(frozen=True)
 class DistributedConfig:
     """What the launcher must have started."""
 
@@ -122,6 +130,8 @@ class TrainConfig:
     """The end of training."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     """Checkpoints."""
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    """TensorBoard."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """Processes."""
 
@@ -138,12 +148,15 @@ class TrainConfig:
         _check_shares(self.batch_size, self.distributed.processes)
 
 
-def from_dict(data: Mapping[str, Any], where: str = "settings") -> TrainConfig:
+def from_dict(
+    data: Mapping[str, Any], where: str = "settings", complete: bool = True
+) -> TrainConfig:
     """The checked configuration from a plain mapping, as a run's `config.yaml` holds it.
 
     Args:
         data: Nested mappings of plain values; a missing key takes its default.
         where: What the messages call the source, best a file's name.
+        complete: Also refuse settings with which no training could start (`TrainConfig.check`).
 
     Raises:
         UserError: an unknown key, a wrong type or an impossible value, in one sentence.
@@ -151,9 +164,8 @@ def from_dict(data: Mapping[str, Any], where: str = "settings") -> TrainConfig:
     checked = settings.check(TrainConfig, data, where)
     try:
         config = settings.build(TrainConfig, checked)
-        config.check()
-    except settings.SettingsError:
-        raise
+        if complete:
+            config.check()
     except UserError as error:
         raise ConfigError(f"{where}: {error}") from error
     return config
@@ -210,6 +222,7 @@ def _check_numbers(config: TrainConfig) -> None:
         "validation.windows_at_once": (config.validation.windows_at_once, 1),
         "stopping.patience": (config.stopping.patience, 1),
         "stopping.max_iterations": (config.stopping.max_iterations, 1),
+        "monitor.every": (config.monitor.every, 1),
         "checkpoint.keep": (config.checkpoint.keep, 1),
         "distributed.processes": (config.distributed.processes, 1),
     }

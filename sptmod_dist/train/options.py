@@ -1,0 +1,226 @@
+"""Where a training's settings come together: YAML files in order, then the command line.
+
+Each layer holds only what it changes; the last one wins. A preset is the starting point of its
+layer and is gone from the result. All parsing errors become one sentence with the file (or the
+option), the key and the closest right one. What the settings mean is `train/config.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+
+from sptmod_dist import settings
+from sptmod_dist.model.config import PRESETS
+from sptmod_dist.train.config import ONE_PRECISION, ConfigError, TrainConfig, from_dict
+
+COMMAND_LINE = "command line"
+_OWN_OPTIONS = (
+    "config",
+    "resume",
+    "overwrite",
+    "print_config",
+    "help",
+    "model.preset",
+    "model.spn.help",
+)
+_DATA_FIELDS = ("input_channels", "sidechain_channels", "n_params")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What was asked of `sptmod-dist train`."""
+
+    config: TrainConfig
+    resume: str | None
+    overwrite: bool
+    print_config: bool
+
+
+def parse_train(argv: Sequence[str], prog: str = "sptmod-dist train") -> TrainOptions:
+    """The options of one training; `--help` prints and exits.
+
+    Raises:
+        UserError: an unknown option or key, a wrong type, an impossible value, an unreadable file.
+    """
+    _check_option_names(argv)
+    print_config = "--print_config" in argv
+    argv = [argument for argument in argv if argument != "--print_config"]  # its name is taken
+    try:
+        given = train_parser(prog).parse_args(argv, defaults=False)
+    except ArgumentError as error:
+        raise _refusal(argv, error) from error
+    overrides = given.as_dict()
+    own = {key: overrides.pop(key, None) for key in ("config", "resume", "overwrite")}
+    # Printing is also how a new file is begun, when the needed settings are still missing.
+    config = load_config(own["config"] or [], overrides, complete=not print_config)
+    return TrainOptions(config, own["resume"], bool(own["overwrite"]), print_config)
+
+
+def load_config(
+    files: Iterable[str | Path], overrides: Mapping[str, Any], complete: bool = True
+) -> TrainConfig:
+    """The configuration from YAML files, later ones over earlier ones, and overrides over all.
+
+    Args:
+        files: YAML files; each needs to hold only what it changes.
+        overrides: Nested mappings of plain values, as the command line gives them.
+        complete: Refuse settings with which no training could start.
+
+    Raises:
+        UserError: as `from_dict`, or a file that cannot be read.
+    """
+    layers = [(str(path), read_yaml(path)) for path in files]
+    if overrides:
+        layers.append((COMMAND_LINE, dict(overrides)))
+    merged: dict[str, Any] = {}
+    for where, layer in layers:
+        merged = _add_layer(merged, layer, where)
+    where = " with ".join(where for where, _ in layers) or COMMAND_LINE
+    return from_dict(merged, where, complete)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file as plain values; an empty one is an empty mapping.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, no YAML, or holds a key twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        data = yaml.load(text, Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    except (UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{path}: is not YAML text: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f" in line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}: is not valid YAML{place}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not YAML text: {str(error).splitlines()[0]}") from error
+    if data is not None and not isinstance(data, dict):
+        raise ConfigError(f"{path}: must hold keys with values, such as `batch_size: 16`")
+    return data or {}
+
+
+def train_parser(prog: str = "sptmod-dist train") -> ArgumentParser:
+    """The parser whose options are the tree's keys, for parsing, help and shell completion."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False)
+    parser.description = "Train a model; any setting of the YAML files can be given as an option."
+    parser.add_argument(
+        "--config", action="append", metavar="FILE", help="YAML file; give several, the last wins"
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="auto|PATH",
+        help="go on from the run's last checkpoint where there is one, or from the one at PATH",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a run of the same name (what it wrote)"
+    )
+    parser.add_argument(
+        "--print_config", action="store_true", help="print the resolved settings and stop"
+    )
+    parser.add_argument(
+        "--model.preset", choices=sorted(PRESETS), help="start from this model's settings"
+    )
+    parser.add_class_arguments(TrainConfig)
+    return parser
+
+
+def _add_layer(base: dict[str, Any], layer: dict[str, Any], where: str) -> dict[str, Any]:
+    layer = dict(layer)
+    model = layer.get("model")
+    if isinstance(model, Mapping) and "preset" in model:
+        layer["model"] = {key: value for key, value in model.items() if key != "preset"}
+        base = {**base, "model": _preset(model["preset"], base.get("model") or {}, where)}
+    return settings.merge(base, settings.check(TrainConfig, layer, where))
+
+
+def _preset(name: Any, earlier: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A preset's fields; what fits the model to its data stays as earlier layers had it."""
+    if not isinstance(name, str) or name not in PRESETS:
+        near = settings.closest(str(name), PRESETS)
+        remedy = f"did you mean {near}?" if near else f"choose one of {', '.join(sorted(PRESETS))}"
+        raise ConfigError(f"{where}: there is no model.preset {name!r}: {remedy}")
+    kept = {key: earlier[key] for key in _DATA_FIELDS if key in earlier}
+    return settings.to_plain(PRESETS[name]()) | kept
+
+
+def _option_names(argv: Sequence[str]) -> Iterator[str]:
+    for argument in argv:
+        if argument == "--":
+            return
+        if argument.startswith("--"):
+            yield argument[2:].partition("=")[0]
+
+
+def _check_option_names(argv: Sequence[str]) -> None:
+    known = [*settings.dotted_keys(TrainConfig), *_OWN_OPTIONS]
+    for name in _option_names(argv):
+        if name not in known:
+            near = settings.closest(name, known)
+            remedy = f"did you mean --{near}?" if near else "see --help for all options"
+            raise ConfigError(f"there is no option --{name}: {remedy}")
+
+
+def _refusal(argv: Sequence[str], error: ArgumentError) -> ConfigError:
+    """The parser's words, which may fill several lines, as one sentence of ours."""
+    for name, value in _given_values(argv):
+        hint = settings.field_type(TrainConfig, name)
+        if hint is not None and not _parses(name, value):
+            wanted = settings.expected(hint)
+            advice = f"; {ONE_PRECISION}" if name == "precision" else ""
+            return ConfigError(f"command line: --{name} is {value!r}, but must be {wanted}{advice}")
+    words = " ".join(str(error).removeprefix("argument ").split())
+    return ConfigError(f"command line: {words}; see --help")
+
+
+def _given_values(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for argument, following in zip(argv, [*argv[1:], "--"], strict=True):
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            if equals or not following.startswith("--"):
+                yield name, value if equals else following
+
+
+def _parses(name: str, value: str) -> bool:
+    try:
+        train_parser().parse_args([f"--{name}={value}"], defaults=False)
+    except ArgumentError:
+        return False
+    return True
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only; `5e-4` is a number, as in YAML 1.2, dates are text, no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for index, (key, _) in enumerate(node.value):
+            if key.value in names[:index]:
+                problem = f"the key {key.value} stands there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
