@@ -72,9 +72,9 @@ def import_torchaudio() -> ModuleType:
     """
     try:
         import torchaudio
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise UserError("torchaudio is not installed: pip install torchaudio.") from error
-    except (OSError, RuntimeError) as error:
+    except (ImportError, OSError, RuntimeError) as error:
         if torch.version.cuda is not None or torch.version.hip is not None:
             raise UserError(
                 f"torchaudio does not fit torch {torch.__version__} ({error}); "

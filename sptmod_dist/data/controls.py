@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from reprlib import repr as brief
 from typing import Any
 
 from sptmod_dist.data.documents import check_keys, closest
@@ -116,6 +117,7 @@ def normalised_vector(controls: Sequence[Control], settings: Mapping[str, float]
 
 
 def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UserError(f"{where}: {value!r} is not a finite number; write it like 2.5.")
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not abs(value) < 1e300:  # beyond, a range's width is no float; NaN neither
+        raise UserError(f"{where}: {brief(value)} is not a finite number; write it like 2.5.")
     return float(value)

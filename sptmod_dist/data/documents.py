@@ -10,6 +10,7 @@ import difflib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 import yaml
@@ -55,12 +56,14 @@ def check_keys(
     """
     if not isinstance(entry, dict):
         raise UserError(
-            f"{where} must be keys and values, not {entry!r}; write 'key: value' lines."
+            f"{where} must be keys and values, not {brief(entry)}; write 'key: value' lines."
         )
     known = [*required, *optional]
     for key in entry:
         if key not in known:
-            raise UserError(f"{where} has the unknown key {key!r}; {closest(str(key), known)}.")
+            raise UserError(
+                f"{where} has the unknown key {brief(key)}; {closest(str(key), known)}."
+            )
     for key in required:
         if key not in entry:
             raise UserError(f"{where} lacks the key '{key}'; add it.")
@@ -72,8 +75,8 @@ def closest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if match:
-        return f"did you mean '{match[0]}'?".rstrip("?")
-    return f"use one of {', '.join(known)}" if known else "remove it, nothing is known here"
+        return f"the closest known one is '{match[0]}'"
+    return f"known are {', '.join(known)}" if known else "none is known here, remove it"
 
 
 def _parse(text: str, is_json: bool) -> Any:
@@ -95,10 +98,11 @@ class _StrictLoader(yaml.SafeLoader):
     """PyYAML's safe loader, which keeps the last of two equal keys, made to refuse them."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in nodes]
         for index, key in enumerate(keys):
             if key in keys[:index]:
                 raise ValueError(
-                    f"the key {key!r} stands twice, line {node.value[index][0].start_mark.line + 1}"
+                    f"the key {key!r} stands twice, line {nodes[index].start_mark.line + 1}"
                 )
         return super().construct_mapping(node, deep)

@@ -19,8 +19,10 @@ Source: SYSTEM.md, section 6.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
@@ -77,7 +79,7 @@ class Manifest:
         )
         if top["format"] != FORMAT:
             raise UserError(
-                f"{path}: format is {top['format']!r}, this version reads '{FORMAT}'; correct it."
+                f"{path}: format is {brief(top['format'])}, not '{FORMAT}'; correct it."
             )
         controls = _controls(path, _list(path, top, "controls"))
         items = [
@@ -173,10 +175,14 @@ def _item(path: Path, entry: Any, number: int, controls: tuple[Control, ...]) ->
     where = f"{path}, item {number}"
     check_keys(entry, ("id", "input", "output", "controls", "split"), ("sidechain",), where)
     name = _text(entry["id"], "id", where)
+    if not re.fullmatch(r"\w[\w.+=-]*", name):  # ids become file names
+        raise UserError(
+            f"{where}: id {name!r} is no plain name; use letters, digits and - _ . only."
+        )
     where = f"{path}, item '{name}'"
     if entry["split"] not in SPLITS:
         raise UserError(
-            f"{where}: split {entry['split']!r} is unknown; use one of {', '.join(SPLITS)}."
+            f"{where}: split {brief(entry['split'])} is unknown; use {', '.join(SPLITS)}."
         )
     settings = check_keys(
         entry["controls"], (), [control.name for control in controls], f"{where}, controls"
@@ -199,13 +205,17 @@ def _item(path: Path, entry: Any, number: int, controls: tuple[Control, ...]) ->
 def _file(path: Path, name: Any, key: str, where: str) -> Path:
     relative = Path(_text(name, key, where))
     folder = path.parent
-    inside = (folder / relative).resolve().is_relative_to(folder.resolve())
+    try:
+        inside = (folder / relative).resolve().is_relative_to(folder.resolve())
+        there = (folder / relative).is_file()
+    except (OSError, RuntimeError):  # a name too long for the disk, links that go round
+        inside, there = True, False
     if relative.is_absolute() or ".." in relative.parts or not inside:
         raise UserError(
             f"{where}: {key} '{name}' leads out of the manifest's folder; "
             "put the recording inside and give its path from there."
         )
-    if not (folder / relative).is_file():
+    if not there:
         raise UserError(f"{where}: {key} '{name}' is not a file in {folder}; correct the name.")
     return folder / relative
 
@@ -239,13 +249,17 @@ def _list(path: Path, top: dict[str, Any], key: str) -> list[Any]:
 
 def _rate(path: Path, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1_000 <= value <= 768_000:
-        raise UserError(f"{path}: sample_rate {value!r} is no rate in Hz; write it like 44100.")
+        raise UserError(
+            f"{path}: sample_rate {brief(value)} is no rate in Hz; write it like 44100."
+        )
     return value
 
 
 def _text(value: Any, key: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise UserError(f"{where}: '{key}' is {value!r}, which is no text; put a name in quotes.")
+        raise UserError(
+            f"{where}: '{key}' is {brief(value)}, which is no text; put a name in quotes."
+        )
     return value
 
 

@@ -101,7 +101,7 @@ def events(seconds: float, rate: int, seed: int, sparse: bool = False) -> np.nda
 
     Args:
         seconds: the length.
-        seed: the same seed gives the same events at every rate, but for the noise's own samples.
+        seed: the same seed gives the same events at every rate above 27 kHz, noise apart.
         sparse: pauses between the events, over noise at -60 dB, so that a compressor's release is
             heard; else one event follows the other.
 

@@ -1,0 +1,85 @@
+"""A control maps its range onto 0 to 1, and refuses whatever is not in it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from sptmod_dist.data.controls import Control, normalised_vector
+from sptmod_dist.errors import UserError
+
+RATIO = Control("ratio", 2, 8, scale="log", unit=":1")
+THRESHOLD = Control("threshold", -8, 4, unit="dB")
+
+
+@pytest.mark.parametrize("control", [RATIO, THRESHOLD])
+def test_the_ends_of_a_range_are_0_and_1(control: Control) -> None:
+    assert control.normalise(control.minimum) == 0.0
+    assert control.normalise(control.maximum) == 1.0
+
+
+def test_the_middle_of_a_log_range_is_the_geometric_mean() -> None:
+    assert RATIO.normalise(4) == pytest.approx(0.5, abs=1e-15)
+    assert THRESHOLD.normalise(-2) == 0.5
+
+
+def test_a_control_survives_plain_values_and_back() -> None:
+    assert Control.from_dict(RATIO.to_dict()) == RATIO
+    assert Control.from_dict({"name": "a", "minimum": 0, "maximum": 1}) == Control("a", 0, 1)
+
+
+@pytest.mark.parametrize("value", [1.99, 8.01, math.nan, math.inf, -math.inf, "4", True, None])
+def test_a_value_outside_the_range_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(UserError, match="'ratio'.*"):
+        RATIO.normalise(value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"name": "", "minimum": 0, "maximum": 1}, "no name"),
+        ({"name": "a b", "minimum": 0, "maximum": 1}, "no name"),
+        ({"name": "a=b", "minimum": 0, "maximum": 1}, "no name"),
+        ({"name": 3, "minimum": 0, "maximum": 1}, "no name"),
+        ({"name": "a", "minimum": 1, "maximum": 1}, "not below"),
+        ({"name": "a", "minimum": 2, "maximum": 1}, "not below"),
+        ({"name": "a", "minimum": "0", "maximum": 1}, "minimum: '0' is not a finite number"),
+        ({"name": "a", "minimum": 0, "maximum": math.inf}, "maximum: inf is not"),
+        ({"name": "a", "minimum": 0, "maximum": 10**400}, "maximum: 1000"),
+        ({"name": "a", "minimum": 0, "maximum": 1, "scale": "log"}, "above 0"),
+        ({"name": "a", "minimum": 0, "maximum": 1, "scale": "cubic"}, "cubic"),
+        ({"name": "a", "minimum": 0, "maximum": 1, "unit": 3}, "unit 3"),
+        (
+            {"name": "a", "minimum": 0, "maximun": 1},
+            "'maximun'; the closest known one is 'maximum'",
+        ),
+        ({"name": "a", "minimum": 0}, "lacks the key 'maximum'"),
+        ("ratio", "keys and values"),
+    ],
+)
+def test_a_control_that_makes_no_sense_is_refused(entry: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Control.from_dict(entry)
+
+
+def test_the_vector_follows_the_order_of_the_controls() -> None:
+    vector = normalised_vector([RATIO, THRESHOLD], {"threshold": -8, "ratio": 8})
+    assert vector == [1.0, 0.0]
+    assert normalised_vector([], {}) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ratoi": 4, "threshold": 0}, "no control 'ratoi'; the closest known one is 'ratio'"),
+        ({"ratio": 4}, "'threshold' has no value"),
+        ({"ratio": 4, "threshold": 5}, "'threshold' = 5 .* -8 to 4 dB"),
+    ],
+)
+def test_unknown_missing_and_wild_settings_are_refused(
+    settings: dict[str, float], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        normalised_vector([RATIO, THRESHOLD], settings)
