@@ -1,0 +1,102 @@
+# Everything a newcomer or a contributor types; a fresh clone needs Python >= 3.10 and nothing else.
+# `make PYTHON=python3.12 …` takes another interpreter, `make test ARGS="-k parity"` fewer tests.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet -c constraints.txt
+RECORDINGS := shards/data/demo-recordings
+SHARDS := shards/data/demo
+RUN := runs/demo
+CLIP := $(RECORDINGS)/clip-loop_safari.wav
+RENDERED := $(RUN)/clip-loop_safari-ratio4.wav
+
+say = echo "==> $(1)"
+launch = $(PY) -m accelerate.commands.launch --config_file launch/accelerate/$(1) \
+	launch/train.py --config launch/configs/demo.yaml --resume auto
+
+.PHONY: help install train demo-training test test-system lint
+
+help:
+	@echo "make train        install, make demo shards, train on them, evaluate, render a file"
+	@echo "make test         install, then every test that needs no cluster"
+	@echo "make test-system  the tests that need a cluster, kills or services"
+	@echo "make lint         ruff and mypy"
+	@echo "make install      the virtual environment $(VENV) alone"
+
+install: $(INSTALLED)
+
+# torch comes first, pinned: several packages would pull the newest one otherwise.
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "make: there is no $(PYTHON): install Python >= 3.10, or name one with PYTHON=..."; \
+		exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "make: $(PYTHON) is older than 3.10: name a newer one with PYTHON=..."; exit 1; }
+	@$(call say,making the virtual environment $(VENV))
+	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "make: $(PYTHON) cannot make a virtual environment: install its venv module"; exit 1; }
+	@$(call say,installing torch (minutes the first time))
+	@$(PIP) "pip>=22.3" torch
+	@$(call say,installing the other packages)
+	@$(PIP) -e ".[devices,dev]"
+	@touch $@
+
+$(RECORDINGS)/manifest.yaml: $(wildcard shards/demo/*.flac) | $(INSTALLED)
+	@$(call say,recording the demo: music and test signals through a real compressor)
+	@$(PY) -m sptmod_dist demo $(RECORDINGS) --clips shards/demo
+	@touch $@
+
+$(SHARDS)/test/index.json: $(RECORDINGS)/manifest.yaml launch/configs/demo.yaml
+	@$(call say,cutting the recordings into shards)
+	@$(PY) shards/build.py --config launch/configs/demo.yaml \
+		--manifest $(RECORDINGS)/manifest.yaml --out $(SHARDS) --overwrite
+	@touch $@
+
+# Without a GPU: two processes over gloo. With GPUs: one process each, as many as divide the batch.
+demo-training: $(INSTALLED) $(SHARDS)/test/index.json
+	@gpus=$$($(PY) -c 'import torch; print(torch.cuda.device_count())') || exit 1; \
+	if [ "$$gpus" -eq 0 ]; then \
+		$(call say,training on two processes without a GPU); \
+		OMP_NUM_THREADS=1 $(call launch,cpu.yaml); \
+	else \
+		n=16; while [ $$n -gt $$gpus ]; do n=$$((n / 2)); done; \
+		$(call say,training on $$n of $$gpus GPU(s)); \
+		[ $$n -eq $$gpus ] || echo "    (the demo's batch of 16 must divide by the number of processes)"; \
+		$(call launch,ddp.yaml --num_processes $$n); \
+	fi
+
+train: demo-training
+	@$(call say,evaluating $(RUN) on clips that it never saw)
+	@$(PY) -m sptmod_dist evaluate $(RUN)
+	@$(call say,rendering $(CLIP) at ratio 4)
+	@$(PY) -m sptmod_dist render $(RUN) $(CLIP) $(RENDERED) --control ratio=4 --overwrite
+	@echo
+	@echo "Results: $(RUN) (evaluation/, tensorboard/, checkpoints/); listen to $(RENDERED)"
+	@echo "Next:"
+	@echo "  $(VENV)/bin/tensorboard --logdir runs"
+	@echo "  $(VENV)/bin/sptmod-dist render $(RUN) YOURS.wav OUT.wav --control ratio=4"
+	@echo "  README.md is the guide: your own recordings, other models, several GPUs"
+
+test: $(INSTALLED)
+	@$(call say,running the tests)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not system" $(ARGS)
+	@echo "Tests passed. Next: make lint, make train, or CONTRIBUTING in README.md."
+
+# pytest exits with 5 where it finds no test.
+test-system: $(INSTALLED)
+	@$(PY) -m pytest -m system --collect-only --quiet >/dev/null 2>&1; \
+	if [ $$? -eq 5 ]; then \
+		$(call say,there are no system tests yet); \
+	else \
+		$(call say,running the system tests); \
+		OMP_NUM_THREADS=1 $(PY) -m pytest -m system $(ARGS); \
+	fi
+
+lint: $(INSTALLED)
+	@$(call say,ruff)
+	@$(PY) -m ruff check .
+	@$(call say,mypy)
+	@$(PY) -m mypy

@@ -1,0 +1,109 @@
+"""The command line: finds the command, runs it, and turns errors into one sentence and a code.
+
+The commands themselves are in `commands.py`, imported only when one of them is asked for, so that
+`--version` and `--help` answer at once. Exit codes: 0 done, 2 something that the user can mend,
+130 interrupted; a command may return others.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from sptmod_dist import __version__
+from sptmod_dist.errors import UserError
+
+PROGRAM = "sptmod-dist"
+COMMANDS = {
+    "train": "train a model, from YAML files and options, on the processes that were launched",
+    "evaluate": "measure a trained run on clips that it never saw, beside the best static gain",
+    "render": "stream an audio file through a trained model",
+    "shards": "build, verify or describe sets of shards: `shards build|verify|info`",
+    "demo": "make the demo's recordings: music through a real compressor",
+    "env": "print the versions and the machine, to paste into a bug report",
+    "completion": "print a completion script for bash, zsh or tcsh",
+}
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "the disk quota is used up: free some space",
+    errno.EACCES: "permission denied: choose a folder that you may write to",
+    errno.EPERM: "permission denied: choose a folder that you may write to",
+    errno.EROFS: "the file system is read-only: choose another folder",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code.
+
+    Args:
+        argv: The arguments after the program's name; None takes the process's own.
+    """
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        # The reader (`| head`) left; what is still buffered must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in _ADVICE:
+            raise
+        return _fail(f"{error.filename or 'writing'}: {_ADVICE[error.errno]}")
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+
+
+def overview() -> str:
+    """What `sptmod-dist --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} COMMAND ...",
+            "",
+            "Distributed training of SPTMod, a neural model of dynamic range compressors.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            f"`{PROGRAM} COMMAND --help` tells the options; `{PROGRAM} --version` the version.",
+        ]
+    )
+
+
+def _run(argv: list[str]) -> int:
+    if not argv:
+        print(overview(), file=sys.stderr)
+        return 2
+    name, *rest = argv
+    if name in ("-h", "--help"):
+        print(overview())
+    elif name == "--version":
+        print(f"{PROGRAM} {__version__}")
+    elif name in COMMANDS:
+        from sptmod_dist import commands
+
+        return commands.RUN[name](rest)
+    else:
+        raise UserError(_unknown(name))
+    return 0
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    remedy = f"did you mean {near[0]}?" if near else f"see `{PROGRAM} --help`"
+    return f"there is no command {name}: {remedy}"
+
+
+def _fail(sentence: str) -> int:
+    """Print the sentence, with its rank where several processes may all print one."""
+    rank = os.environ.get("RANK", "0")
+    prefix = "" if rank == "0" else f"[rank {rank}] "
+    print(f"{prefix}{PROGRAM}: error: {sentence}", file=sys.stderr)
+    return 2
