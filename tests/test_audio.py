@@ -114,15 +114,25 @@ def bad_file(folder: Path, kind: str) -> Path:
     elif kind == "headerless":
         path = path.with_suffix(".raw")
         path.write_bytes(b"\0" * 100)
-    elif kind == "flac cut short":
-        path = path.with_suffix(".flac")
+    elif kind.endswith("cut short"):
+        path = path.with_suffix(f".{kind[:4].strip()}")
         soundfile.write(path, noise(1, 50_000)[0], 44_100)
-        path.write_bytes(path.read_bytes()[:50_000])
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return path
 
 
 @pytest.mark.parametrize(
-    "kind", ["missing", "folder", "empty", "text", "no samples", "headerless", "flac cut short"]
+    "kind",
+    [
+        "missing",
+        "folder",
+        "empty",
+        "text",
+        "no samples",
+        "headerless",
+        "flac cut short",
+        "mp3 cut short",
+    ],
 )
 def test_a_file_that_is_no_audio_is_refused_in_one_sentence(tmp_path: Path, kind: str) -> None:
     path = bad_file(tmp_path, kind)
