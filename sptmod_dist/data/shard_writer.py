@@ -1,0 +1,181 @@
+"""Writing one set of shards: items in, tar files and their index out.
+
+It writes into a folder that is not yet in use and knows nothing of manifests or of what was there
+before. The format is described in shards/README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sptmod_dist.data.geometry import Geometry
+from sptmod_dist.data.shard_file import ShardFile, npy_bytes, tar_places
+from sptmod_dist.data.shard_index import (
+    INDEX_NAME,
+    Index,
+    Item,
+    Member,
+    Provenance,
+    Record,
+    Shard,
+    member_name,
+    write_index,
+)
+
+_TAR_OVERHEAD = 1024  # bytes a member: its header, its padding
+
+
+class _Piece(NamedTuple):
+    """A stretch of an item that becomes a record."""
+
+    start: int
+    samples: int
+    sequences: int
+
+
+class _Pending(NamedTuple):
+    """A record whose place is known when its shard is closed."""
+
+    key: str
+    item: int
+    piece: _Piece
+    sums: dict[str, int]
+
+
+class SetWriter:
+    """Writes the items of one split, one after the other, in constant memory.
+
+    Args:
+        folder: exists and is empty.
+        split: `train`, `validation` or `test`.
+        kind: `sequences` cuts items into records of one sequence each; `items` keeps them whole.
+        geometry: what the set is for.
+        shard_bytes: a shard is closed when the next record would make it larger than this.
+    """
+
+    def __init__(
+        self, folder: Path, split: str, kind: str, geometry: Geometry, shard_bytes: int
+    ) -> None:
+        self.folder = folder
+        self.split = split
+        self.kind = kind
+        self.geometry = geometry
+        self.shard_bytes = shard_bytes
+        self.items: list[Item] = []
+        self._shards: list[Shard] = []
+        self._records: list[Record] = []
+        self._pending: list[_Pending] = []
+        self._open: ShardFile | None = None
+
+    def add(
+        self,
+        name: str,
+        settings: dict[str, float],
+        controls: list[float],
+        audio_in: np.ndarray,
+        audio_out: np.ndarray,
+    ) -> Item:
+        """Write one item.
+
+        Args:
+            name: the item's id.
+            settings: of the device's controls, by name.
+            controls: the same, normalised, in the geometry's order.
+
+        Shape:
+            audio_in: [C + S, T];  audio_out: [C, T]
+        """
+        samples = audio_in.shape[1]
+        pieces = list(self._pieces(samples))
+        covered = max((piece.start + piece.samples for piece in pieces), default=0)
+        sequences = sum(piece.sequences for piece in pieces)
+        item = Item(name, settings, controls, samples, sequences, samples - covered)
+        for piece in pieces:
+            stretch = slice(piece.start, piece.start + piece.samples)
+            members = {
+                "input": npy_bytes(audio_in[:, stretch]),
+                "output": npy_bytes(audio_out[:, stretch]),
+                "json": record_json(item, piece.start, piece.samples),
+            }
+            self._add_record(piece, members)
+        self.items.append(item)
+        return item
+
+    def finish(self, provenance: Provenance) -> Index:
+        """Close the last shard and write the index: from now on this is a set."""
+        self._close_shard()
+        index = Index(
+            split=self.split,
+            kind=self.kind,
+            sequences_per_record=1 if self.kind == "sequences" else 0,
+            geometry=self.geometry,
+            shards=self._shards,
+            items=self.items,
+            records=self._records,
+            provenance=provenance,
+        )
+        write_index(self.folder / INDEX_NAME, index)
+        return index
+
+    def abandon(self) -> None:
+        """Close what is open, after a failure."""
+        if self._open is not None:
+            self._open.abandon()
+
+    def _pieces(self, samples: int) -> Iterator[_Piece]:
+        count = self.geometry.n_sequences(samples)
+        if self.kind == "items":
+            yield _Piece(0, samples, count)
+            return
+        for number in range(count):
+            yield _Piece(number * self.geometry.hop, self.geometry.sequence_length, 1)
+
+    def _add_record(self, piece: _Piece, members: dict[str, bytes]) -> None:
+        size = sum(len(data) + _TAR_OVERHEAD for data in members.values())
+        if self._open is not None and self._open.size + size > self.shard_bytes:
+            self._close_shard()
+        if self._open is None:
+            self._open = ShardFile(self.folder / f"shard-{len(self._shards):05d}.tar")
+        key = f"{self.split}-{len(self.items):04d}-{piece.start:09d}"
+        for field, data in members.items():
+            self._open.add(member_name(key, field), data)
+        sums = {field: zlib.crc32(data) for field, data in members.items()}
+        self._pending.append(_Pending(key, len(self.items), piece, sums))
+
+    def _close_shard(self) -> None:
+        if self._open is None:
+            return
+        shard = self._open.close()
+        self._open = None
+        places = tar_places(self.folder / shard.name)
+        self._records += [self._settled(pending, places) for pending in self._pending]
+        self._pending = []
+        self._shards.append(shard)
+
+    def _settled(self, pending: _Pending, places: dict[str, tuple[int, int]]) -> Record:
+        """The record with its members where a reader of tar files finds them."""
+
+        def member(field: str) -> Member:
+            return Member(*places[member_name(pending.key, field)], pending.sums[field])
+
+        return Record(
+            pending.key,
+            len(self._shards),
+            pending.item,
+            *pending.piece,
+            input=member("input"),
+            output=member("output"),
+            json=member("json"),
+        )
+
+
+def record_json(item: Item, start: int, samples: int) -> bytes:
+    """A record's JSON member: what the arrays are, for readers without the index."""
+    fields = {"item": item.id, "start": start, "samples": samples}
+    return json.dumps({**fields, "settings": item.settings, "controls": item.controls}).encode()
