@@ -86,38 +86,40 @@ def best_static_gain(input: ArrayLike, target: ArrayLike) -> StaticGain:
     return StaticGain(gain, error, ratio(error, energy(y)))
 
 
-def level_curve(
-    input: ArrayLike, output: ArrayLike, sample_rate: int, step_db: float = 1.0
-) -> LevelCurve:
-    """Which level comes out for which level in: both in 10 ms frames, median of each input bin.
+def frame_levels(audio: ArrayLike, sample_rate: int) -> np.ndarray:
+    """RMS over all channels of each whole frame of 10 ms, in dB of full scale; -200 for silence.
 
-    The median over frames leaves out the moments in which the gain is still moving. A full-scale
-    sine has -3 dB.
+    A full-scale sine has -3 dB.
 
-    Args:
-        input: the signal whose level steers (the sidechain where there is one).
-        output: the effect's output, time-aligned with it.
-        sample_rate: Hz.
-        step_db: width of the bins of input level.
-
-    Shape: input and output [C, T], their channels may differ in number.
+    Shape: [C, T] -> [K].
     """
-    frame = max(1, round(FRAME_SECONDS * sample_rate))
-    input_db, output_db = _levels(input, frame), _levels(output, frame)
-    bins = np.round(input_db / step_db)
-    points = []
-    for value in np.unique(bins[input_db >= LOWEST_DB]):
-        inside = bins == value
-        if np.count_nonzero(inside) >= LEAST_FRAMES:
-            points.append((np.median(input_db[inside]), np.median(output_db[inside])))
-    columns = np.array(points, dtype=np.float64).reshape(-1, 2)
-    return LevelCurve(columns[:, 0], columns[:, 1])
-
-
-def _levels(audio: ArrayLike, frame: int) -> np.ndarray:
-    """RMS of each whole frame over all channels, in dB; -200 for silence. [C, T] -> [K]."""
     x = np.asarray(audio, dtype=np.float64)
     if x.ndim != 2:
         raise ValueError(f"audio {x.shape} must be [C, T]")
+    frame = max(1, round(FRAME_SECONDS * sample_rate))
     frames = x[:, : x.shape[1] // frame * frame].reshape(x.shape[0], -1, frame)
     return 10 * np.log10(np.maximum(np.square(frames).mean(axis=(0, 2)), 1e-20))
+
+
+def level_curve(
+    input_levels: np.ndarray, output_levels: np.ndarray, step_db: float = 1.0
+) -> LevelCurve:
+    """Which level comes out for which level in: the median of each bin of input level.
+
+    The median leaves out the moments in which the gain is still moving.
+
+    Args:
+        input_levels: `frame_levels` of what steers the effect (the sidechain where there is one).
+        output_levels: those of its output, of the same frames.
+        step_db: width of the bins.
+
+    Shape: [K] twice.
+    """
+    bins = np.round(input_levels / step_db)
+    points = []
+    for value in np.unique(bins[input_levels >= LOWEST_DB]):
+        inside = bins == value
+        if np.count_nonzero(inside) >= LEAST_FRAMES:
+            points.append((np.median(input_levels[inside]), np.median(output_levels[inside])))
+    columns = np.array(points, dtype=np.float64).reshape(-1, 2)
+    return LevelCurve(columns[:, 0], columns[:, 1])

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from sptmod_dist.metrics import best_static_gain, error_energy, esr, level_curve
+from sptmod_dist.metrics import (
+    LevelCurve,
+    best_static_gain,
+    error_energy,
+    esr,
+    frame_levels,
+    level_curve,
+)
 
 RATE = 44_100
 
@@ -22,6 +29,10 @@ def tone_steps(levels_db: range, seconds: float = 0.25) -> np.ndarray:
     time = np.arange(round(seconds * RATE)) / RATE
     sine = np.sin(2 * np.pi * 1000 * time)
     return np.concatenate([10 ** (level / 20) * sine for level in levels_db])[None]
+
+
+def curve_of(x: np.ndarray, y: np.ndarray) -> LevelCurve:
+    return level_curve(frame_levels(x, RATE), frame_levels(y, RATE))
 
 
 def test_esr_of_a_gain_error_is_its_square() -> None:
@@ -74,7 +85,7 @@ def test_shapes_that_differ_are_refused() -> None:
 
 def test_the_level_curve_of_a_gain_is_a_parallel_of_the_identity() -> None:
     steps = tone_steps(range(-40, 1))
-    curve = level_curve(steps, 0.5 * steps, RATE)
+    curve = curve_of(steps, 0.5 * steps)
     assert len(curve.input_db) == 41
     np.testing.assert_allclose(curve.output_db - curve.input_db, 20 * math.log10(0.5), atol=1e-9)
     np.testing.assert_allclose(curve.input_db, np.arange(-40, 1) - 3.01, atol=0.01)
@@ -87,12 +98,12 @@ def test_the_level_curve_shows_threshold_and_ratio_in_spite_of_attacks() -> None
     steps = tone_steps(levels)
     slow = np.repeat(gains, steps.shape[1] // len(gains))
     slow = np.concatenate([np.full(2205, slow[0]), slow[:-2205]])
-    curve = level_curve(steps, slow * steps, RATE)
+    curve = curve_of(steps, slow * steps)
     expected = curve.input_db - 0.75 * np.maximum(0, curve.input_db + 20)
     np.testing.assert_allclose(curve.output_db, expected, atol=0.02)
 
 
 def test_silence_and_rare_levels_have_no_place_in_the_level_curve() -> None:
     audio = np.concatenate([np.zeros((1, RATE)), np.full((1, 882), 0.5)], axis=1)
-    assert len(level_curve(audio, audio, RATE).input_db) == 0
-    assert len(level_curve(audio[:, :100], audio[:, :100], RATE).input_db) == 0
+    assert len(curve_of(audio, audio).input_db) == 0
+    assert len(curve_of(audio[:, :100], audio[:, :100]).input_db) == 0
