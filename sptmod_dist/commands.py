@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +18,7 @@ from sptmod_dist import __version__
 from sptmod_dist.cli import COMMANDS, PROGRAM
 from sptmod_dist.errors import UserError
 
+BUILD_OPTIONS = ("manifest", "out", "overwrite")
 PACKAGES = (
     "torch",
     "torchaudio",
@@ -74,6 +74,52 @@ def render(argv: Sequence[str]) -> int:
         checkpoint=options.checkpoint,
     )
     print(report.summary())
+    return 0
+
+
+def shards(argv: Sequence[str]) -> int:
+    """Build sets of shards, verify one, or describe one."""
+    actions = {"build": _build_shards, "verify": _verify_shards, "info": _describe_shards}
+    if argv and argv[0] in actions:
+        return actions[argv[0]](argv[1:])
+    parser = _parser("shards")
+    _add_shard_actions(parser)
+    if argv and argv[0] in ("-h", "--help"):
+        parser.print_help()
+        return 0
+    raise UserError(f"{PROGRAM} shards: say build, verify or info; see `{PROGRAM} shards --help`")
+
+
+def _build_shards(argv: Sequence[str]) -> int:
+    from sptmod_dist.data.recordings import Manifest
+    from sptmod_dist.data.shard_build import build_sets
+    from sptmod_dist.train.main import needs_of
+    from sptmod_dist.train.options import parse_settings
+
+    config, own = parse_settings(build_parser(), argv, BUILD_OPTIONS, complete=False)
+    config.check_lengths()
+    for name in ("manifest", "out"):
+        if name not in own:
+            raise UserError(f"{PROGRAM} shards build: --{name} is missing; see --help")
+    manifest = Manifest.read(own["manifest"])
+    build_sets(manifest, own["out"], needs_of(config), overwrite=bool(own.get("overwrite")))
+    return 0
+
+
+def _verify_shards(argv: Sequence[str]) -> int:
+    folder = _parse(_folder_parser("shards verify"), argv).folder
+    from sptmod_dist.data.shards import verify
+
+    faults = verify(folder)
+    print("\n".join(faults) or f"{folder}: every shard is whole")
+    return 2 if faults else 0
+
+
+def _describe_shards(argv: Sequence[str]) -> int:
+    folder = _parse(_folder_parser("shards info"), argv).folder
+    from sptmod_dist.data.shards import describe
+
+    print(describe(folder))
     return 0
 
 
@@ -161,6 +207,30 @@ def render_parser() -> ArgumentParser:
     return parser
 
 
+def _add_shard_actions(parser: ArgumentParser) -> None:
+    actions = parser.add_subcommands()
+    actions.add_subcommand("build", build_parser(), help="cut recordings into a set a split")
+    actions.add_subcommand("verify", _folder_parser("shards verify"), help="read and check a set")
+    actions.add_subcommand("info", _folder_parser("shards info"), help="describe a set")
+
+
+def build_parser() -> ArgumentParser:
+    """Options of `shards build`: the settings say for which model the shards shall be."""
+    from sptmod_dist.train.options import settings_parser
+
+    parser = settings_parser(f"{PROGRAM} shards build", "Cut recordings into sets of shards")
+    parser.add_argument("--manifest", metavar="FILE", help="the recordings' manifest.yaml (needed)")
+    parser.add_argument("--out", metavar="FOLDER", help="holds the sets, one a split (needed)")
+    parser.add_argument("--overwrite", action="store_true", help="replace sets that are there")
+    return parser
+
+
+def _folder_parser(name: str) -> ArgumentParser:
+    parser = ArgumentParser(prog=f"{PROGRAM} {name}", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("folder", help="the folder of one set, with its index.json")
+    return parser
+
+
 def demo_parser() -> ArgumentParser:
     """Options of `demo`."""
     parser = _parser("demo")
@@ -186,6 +256,7 @@ def whole_parser() -> ArgumentParser:
         "train": train_parser,
         "evaluate": evaluate_parser,
         "render": render_parser,
+        "shards": lambda: _parser("shards"),
         "demo": demo_parser,
         "env": lambda: _parser("env"),
         "completion": completion_parser,
@@ -194,7 +265,10 @@ def whole_parser() -> ArgumentParser:
     whole.add_argument("--version", action="store_true", help="print the version")
     subcommands = whole.add_subcommands()
     for name, make in parsers.items():
-        subcommands.add_subcommand(name, make(), help=COMMANDS[name])
+        parser = make()
+        subcommands.add_subcommand(name, parser, help=COMMANDS[name])
+        if name == "shards":
+            _add_shard_actions(parser)  # inner actions must come after their parser
     return whole
 
 
@@ -226,6 +300,7 @@ RUN: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
     "render": render,
+    "shards": shards,
     "demo": demo,
     "env": env,
     "completion": completion,

@@ -144,8 +144,16 @@ class TrainConfig:
         _check_name(self.name)
         _check_folders(self)
         _check_numbers(self)
-        _check_lengths(self.lengths, self.model.pooling_size, max(self.loss.windows))
+        self.check_lengths()
         _check_shares(self.batch_size, self.distributed.processes)
+
+    def check_lengths(self) -> None:
+        """Refuse lengths that model or loss cannot take: all that shards depend on.
+
+        Raises:
+            ConfigError: one sentence with the length and the nearest right ones.
+        """
+        _check_lengths(self.lengths, self.model.pooling_size, max(self.loss.windows))
 
 
 def from_dict(

@@ -21,15 +21,8 @@ from sptmod_dist.model.config import PRESETS
 from sptmod_dist.train.config import ONE_PRECISION, ConfigError, TrainConfig, from_dict
 
 COMMAND_LINE = "command line"
-_OWN_OPTIONS = (
-    "config",
-    "resume",
-    "overwrite",
-    "print_config",
-    "help",
-    "model.preset",
-    "model.spn.help",
-)
+_SETTINGS_OPTIONS = ("config", "help", "model.preset", "model.spn.help")
+_TRAIN_OPTIONS = ("resume", "overwrite", "print_config")
 _DATA_FIELDS = ("input_channels", "sidechain_channels", "n_params")
 
 
@@ -49,18 +42,37 @@ def parse_train(argv: Sequence[str], prog: str = "sptmod-dist train") -> TrainOp
     Raises:
         UserError: an unknown option or key, a wrong type, an impossible value, an unreadable file.
     """
-    _check_option_names(argv)
-    print_config = "--print_config" in argv
+    printing = "--print_config" in argv
     argv = [argument for argument in argv if argument != "--print_config"]  # its name is taken
+    # Printing is also how a new file is begun, when the needed settings are still missing.
+    config, own = parse_settings(train_parser(prog), argv, _TRAIN_OPTIONS, complete=not printing)
+    return TrainOptions(config, own.get("resume"), bool(own.get("overwrite")), printing)
+
+
+def parse_settings(
+    parser: ArgumentParser, argv: Sequence[str], own: Sequence[str], complete: bool = True
+) -> tuple[TrainConfig, dict[str, Any]]:
+    """The configuration that a command line asks for, and the command's own options among them.
+
+    Args:
+        parser: From `settings_parser`, with the command's own options added.
+        argv: The arguments.
+        own: The names of the command's own options.
+        complete: Refuse settings with which no training could start.
+
+    Returns:
+        The configuration, and the own options that were given.
+
+    Raises:
+        UserError: an unknown option or key, a wrong type, an impossible value, an unreadable file.
+    """
+    _check_option_names(argv, own)
     try:
-        given = train_parser(prog).parse_args(argv, defaults=False)
+        given = parser.parse_args(list(argv), defaults=False).as_dict()
     except ArgumentError as error:
         raise _refusal(argv, error) from error
-    overrides = given.as_dict()
-    own = {key: overrides.pop(key, None) for key in ("config", "resume", "overwrite")}
-    # Printing is also how a new file is begun, when the needed settings are still missing.
-    config = load_config(own["config"] or [], overrides, complete=not print_config)
-    return TrainOptions(config, own["resume"], bool(own["overwrite"]), print_config)
+    options = {name: given.pop(name) for name in own if name in given}
+    return load_config(given.pop("config", []), given, complete), options
 
 
 def load_config(
@@ -111,13 +123,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def train_parser(prog: str = "sptmod-dist train") -> ArgumentParser:
-    """The parser whose options are the tree's keys, for parsing, help and shell completion."""
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False)
-    parser.description = "Train a model; any setting of the YAML files can be given as an option."
-    parser.add_argument(
-        "--config", action="append", metavar="FILE", help="YAML file; give several, the last wins"
-    )
+    """The options of `sptmod-dist train`."""
+    parser = settings_parser(prog, "Train a model")
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -130,6 +137,17 @@ def train_parser(prog: str = "sptmod-dist train") -> ArgumentParser:
     )
     parser.add_argument(
         "--print_config", action="store_true", help="print the resolved settings and stop"
+    )
+    return parser
+
+
+def settings_parser(prog: str, purpose: str) -> ArgumentParser:
+    """A parser whose options are the tree's keys, for parsing, help and shell completion."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False)
+    parser.description = f"{purpose}; any setting of the YAML files can be given as an option."
+    parser.add_argument(
+        "--config", action="append", metavar="FILE", help="YAML file; give several, the last wins"
     )
     parser.add_argument(
         "--model.preset", choices=sorted(PRESETS), help="start from this model's settings"
@@ -165,8 +183,8 @@ def _option_names(argv: Sequence[str]) -> Iterator[str]:
             yield argument[2:].partition("=")[0]
 
 
-def _check_option_names(argv: Sequence[str]) -> None:
-    known = [*settings.dotted_keys(TrainConfig), *_OWN_OPTIONS]
+def _check_option_names(argv: Sequence[str], own: Sequence[str]) -> None:
+    known = [*settings.dotted_keys(TrainConfig), *_SETTINGS_OPTIONS, *own]
     for name in _option_names(argv):
         if name not in known:
             near = settings.closest(name, known)
