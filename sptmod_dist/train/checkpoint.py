@@ -1,0 +1,134 @@
+"""Checkpoints in one canonical form: safetensors and JSON, named by parameter, free of any engine.
+
+A checkpoint is a folder that appears whole or not at all. It is written at group boundaries alone,
+where no state lives, so it holds no audio and nothing of any rank.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sptmod_dist.errors import UserError
+from sptmod_dist.files import fsync_dir, fsync_file
+
+FORMAT = "sptmod-checkpoint-1"
+WEIGHTS, MOMENTS, STATE, MANIFEST = (
+    "weights.safetensors",
+    "moments.safetensors",
+    "state.json",
+    "manifest.json",
+)
+
+
+class CheckpointError(UserError):
+    """A checkpoint that is missing, damaged or of another format."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a training needs to go on as if it had never stopped."""
+
+    weights: dict[str, Tensor]
+    """Both networks' parameters: `effect.NAME`, `spn.NAME`."""
+    moments: dict[str, Tensor]
+    """For each parameter Adam's `exp_avg`, `exp_avg_sq` and `step`."""
+    state: dict[str, Any]
+    """Progress, resolved config, data's geometry and fingerprints, versions."""
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Half-written checkpoints of a process that was killed; only ours have such names."""
+    for path in folder.glob(".writing-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def save(folder: Path, name: str, checkpoint: Checkpoint) -> Path:
+    """Write FOLDER/NAME whole: to a temporary folder, flushed to the disk, then renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
+    temporary, target = folder / f".writing-{name}", folder / name
+    temporary.mkdir()
+    try:
+        save_file(checkpoint.weights, temporary / WEIGHTS)
+        save_file(checkpoint.moments, temporary / MOMENTS)
+        (temporary / STATE).write_text(json.dumps(checkpoint.state, indent=1) + "\n")
+        files = {
+            file: {"bytes": (temporary / file).stat().st_size, "sha256": _digest(temporary / file)}
+            for file in (WEIGHTS, MOMENTS, STATE)
+        }
+        manifest = {"format": FORMAT, "files": files}
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        for path in temporary.iterdir():
+            fsync_file(path)
+        fsync_dir(temporary)
+        if target.exists():  # the same iteration again, after a resume: the new one replaces it
+            shutil.rmtree(target)
+        temporary.rename(target)
+        fsync_dir(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint and check every byte of it; nothing in it is ever executed.
+
+    Raises:
+        CheckpointError: naming the file that is missing, changed or of another format.
+    """
+    _check(path)
+    try:
+        state = json.loads((path / STATE).read_text())
+        return Checkpoint(load_file(path / WEIGHTS), load_file(path / MOMENTS), state)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}): take another checkpoint") from None
+
+
+def _check(path: Path) -> None:
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        form, files = manifest["format"], manifest["files"]
+        expected = {file: files[file]["sha256"] for file in (WEIGHTS, MOMENTS, STATE)}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CheckpointError(
+            f"{path / MANIFEST} is missing or unreadable, so this is no whole checkpoint: take "
+            "another one"
+        ) from None
+    if form != FORMAT:
+        raise CheckpointError(f"{path} has the format {form!r}; this version reads {FORMAT!r}")
+    for file, digest in expected.items():
+        try:
+            actual = _digest(path / file)
+        except OSError:
+            raise CheckpointError(f"{path / file} is missing: take another checkpoint") from None
+        if actual != digest:
+            raise CheckpointError(f"{path / file} is damaged: take another checkpoint")
+
+
+def find(folder: Path, prefix: str) -> list[Path]:
+    """The checkpoints `PREFIX-NUMBER` in a folder, newest first."""
+    found = [
+        path
+        for path in folder.glob(f"{prefix}-*")
+        if path.is_dir() and path.name.removeprefix(f"{prefix}-").isdigit()
+    ]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+
+
+def prune(folder: Path, prefix: str, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints of a kind."""
+    for path in find(folder, prefix)[keep:]:
+        shutil.rmtree(path)

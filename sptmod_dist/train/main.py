@@ -1,0 +1,152 @@
+"""From a configuration to a finished run: open the data, prepare the folder, train, report.
+
+What every rank must agree on before the first step is settled here; the loop is in `trainer.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sptmod_dist.data.geometry import Needs
+from sptmod_dist.data.shards import ShardSet
+from sptmod_dist.errors import UserError
+from sptmod_dist.train import checkpoint
+from sptmod_dist.train.checkpoint import Checkpoint
+from sptmod_dist.train.config import TrainConfig, to_yaml
+from sptmod_dist.train.engine import Engine
+from sptmod_dist.train.run_folder import RunError, RunFolder
+from sptmod_dist.train.trainer import Trainer
+
+FINISHED, REQUEUE = 0, 85
+"""Exit codes: all done; or stopped by a signal after a checkpoint, to be started again."""
+
+
+def needs_of(config: TrainConfig) -> Needs:
+    """What a training's model needs of its shards."""
+    model, lengths = config.model, config.lengths
+    input_length = model.plan(lengths[0]).input_length
+    return Needs(
+        lengths, input_length, model.input_channels, model.sidechain_channels, model.n_params
+    )
+
+
+def train(config: TrainConfig, resume: str | None = None, overwrite: bool = False) -> int:
+    """Run a training on this process; the launcher starts as many as there shall be.
+
+    Args:
+        config: every setting.
+        resume: `auto` continues the run where it stands, or starts it; a path is a checkpoint.
+        overwrite: replace what an earlier run of this name wrote.
+
+    Returns:
+        The exit code: 0 when finished, 85 when a signal stopped it after a checkpoint.
+
+    Raises:
+        UserError: whatever the user can mend, raised on every rank alike.
+    """
+    if resume and overwrite:
+        raise UserError("--resume and --overwrite contradict each other: give one of them")
+    _make_deterministic(config)
+    engine = Engine(config.distributed.processes)
+    try:
+        return train_on(engine, config, resume, overwrite)
+    finally:
+        engine.close()
+
+
+def train_on(
+    engine: Engine, config: TrainConfig, resume: str | None = None, overwrite: bool = False
+) -> int:
+    """As `train`, among processes that have met already; several trainings can follow."""
+    run = RunFolder(Path(config.runs_dir) / config.name)
+    saved = engine.on_main(lambda: _find_checkpoint(run, resume))
+    summary = engine.on_main(run.summary) if resume == "auto" else None
+    data = engine.together(lambda: _open_data(config))
+    trainer = engine.together(lambda: Trainer(config, engine, run, *data))
+    if saved is not None:
+        engine.together(lambda: trainer.resume(saved[1]))
+        if summary is not None and trainer.finished:
+            _say(engine, f"{run.path} is finished: {_in_words(summary)}")
+            return FINISHED
+    engine.on_main(lambda: run.prepare(
+        to_yaml(config), resuming=resume is not None, overwrite=overwrite
+    ))
+    _say(engine, _announcement(config, engine, trainer, saved))
+    if not trainer.fit():
+        at = trainer.progress.iteration
+        _say(engine, f"stopped at iteration {at} after a checkpoint: continue with --resume auto")
+        return REQUEUE
+    summary = _summary(trainer)
+    engine.on_main(lambda: run.write_summary(summary))
+    _say(engine, f"{run.path} is finished: {_in_words(summary)}")
+    return FINISHED
+
+
+def _make_deterministic(config: TrainConfig) -> None:
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def _find_checkpoint(run: RunFolder, resume: str | None) -> tuple[Path, Checkpoint] | None:
+    if resume is None:
+        return None
+    if resume == "auto":
+        return run.last_checkpoint()
+    path = Path(resume)
+    if not path.is_dir():
+        raise RunError(f"--resume {resume} is no folder: give a checkpoint's folder, or auto")
+    return path, checkpoint.load(path)
+
+
+def _open_data(config: TrainConfig) -> tuple[ShardSet, ShardSet]:
+    train = ShardSet.open(Path(config.data.train))
+    validation = ShardSet.open(Path(config.data.validation))
+    remedy = "sptmod-dist shards build --config CONFIG --manifest MANIFEST --out FOLDER --overwrite"
+    needs = needs_of(config)
+    # The training set says which controls there are and at what rate; the validation set and the
+    # model's lengths must follow.
+    geometry = needs.geometry(
+        train.geometry.sample_rate, train.geometry.controls, str(config.data.train)
+    )
+    for shards in (train, validation):
+        shards.require(geometry, remedy)
+    return train, validation
+
+
+def _announcement(
+    config: TrainConfig, engine: Engine, trainer: Trainer, saved: tuple[Path, Checkpoint] | None
+) -> str:
+    where = f"continuing from {saved[0]}, " if saved else ""
+    return (
+        f"training {config.name}: {where}{engine.world_size} process(es) on {engine.device.type}, "
+        f"{trainer.loader.n_groups} groups of {len(config.lengths)} iterations an epoch "
+        f"({trainer.loader.dropped} sequences left over), batch size {config.batch_size}"
+    )
+
+
+def _summary(trainer: Trainer) -> dict[str, Any]:
+    progress = trainer.progress
+    return {
+        "iterations": progress.iteration,
+        "epochs": progress.epoch,
+        "best_st": progress.best,
+        "best_iteration": progress.best_iteration,
+    }
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    return (
+        f"{summary['iterations']} iterations, best ST validation loss {summary['best_st']:.4f} at "
+        f"iteration {summary['best_iteration']}"
+    )
+
+
+def _say(engine: Engine, message: str) -> None:
+    if engine.is_main:
+        print(f"sptmod-dist: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,187 @@
+"""What a training shows while it runs: TensorBoard, metrics.jsonl, a progress bar, log files.
+
+Rank 0 alone writes events and draws the bar; each rank has a log file. Numbers stay on the device
+until a record is due, so that watching costs no synchronisation at every iteration.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from sptmod_dist.files import atomic_write
+from sptmod_dist.losses import LossTerms
+from sptmod_dist.train.run_folder import RunFolder
+from sptmod_dist.train.validation import Validation
+
+logger = logging.getLogger("sptmod_dist")
+
+
+class Clock:
+    """Seconds spent in each kind of work."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.spent = {"data": 0.0, "validation": 0.0}
+
+    @contextmanager
+    def measure(self, kind: str) -> Iterator[None]:
+        """Count the block's seconds as `kind`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[kind] += time.perf_counter() - start
+
+    @property
+    def seconds(self) -> float:
+        """Since the clock was made."""
+        return time.perf_counter() - self.start
+
+
+class Monitor:
+    """Collect, average and show.
+
+    Args:
+        run: where to write.
+        rank: of this process; 0 shows.
+        iteration: where the training starts; a resumed run repeats nothing that was shown.
+        total: iterations at most, for the bar.
+        every: iterations between two records.
+        seconds_per_iteration: seconds of audio that one iteration of the global batch holds.
+        learning_rate: shown beside the losses.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        rank: int,
+        iteration: int,
+        total: int,
+        every: int,
+        seconds_per_iteration: float,
+        learning_rate: float,
+    ) -> None:
+        self.clock = Clock()
+        self._run, self._every, self._shown_at = run, every, iteration
+        self._audio, self._learning_rate = seconds_per_iteration, learning_rate
+        self._groups: list[Tensor] = []
+        self._last = (0.0, 0.0, 0.0)
+        self._writer: SummaryWriter | None = None
+        self._handler = logging.FileHandler(run.log_file(rank))
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(self._handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        self._st: float | None = None
+        if rank == 0:
+            self._writer = SummaryWriter(str(run.tensorboard), purge_step=iteration + 1)
+            self._forget_after(iteration)
+        self._bar = tqdm(
+            total=total,
+            initial=iteration,
+            unit="it",
+            disable=rank != 0,
+            mininterval=0.5 if sys.stderr.isatty() else 15,
+            dynamic_ncols=True,
+        )
+
+    def _forget_after(self, iteration: int) -> None:
+        """Drop the lines of iterations that a resumed run is about to repeat."""
+        if not self._run.metrics.is_file():
+            return
+        lines = self._run.metrics.read_text().splitlines()
+        kept = [line for line in lines if json.loads(line)["iteration"] <= iteration]
+        with atomic_write(self._run.metrics) as path:
+            path.write_text("".join(f"{line}\n" for line in kept))
+
+    def say(self, message: str) -> None:
+        """A line for the user, above the bar, and for this rank's log."""
+        logger.info(message)
+        if self._writer is not None:
+            self._bar.write(message, file=sys.stderr)
+
+    def group(self, iteration: int, values: Tensor) -> None:
+        """Take one group's figures.
+
+        Args:
+            iteration: how many were done, this group's included.
+            values: loss terms and gradient norms of each sub-sequence, means over the ranks.
+
+        Shape: values [N, 5 + 2], on the CPU.
+        """
+        self._groups.append(values)
+        done = iteration - self._bar.n
+        self._bar.set_postfix(loss=f"{values[:, 4].mean():.4f}", ST=self._st, refresh=False)
+        self._bar.update(done)
+        if iteration - self._shown_at >= self._every:
+            self._show(iteration)
+
+    def _show(self, iteration: int) -> None:
+        values = torch.stack(self._groups).mean(0)  # [N, 7]
+        scalars: dict[str, float] = {}
+        for t, term in enumerate(LossTerms._fields):
+            scalars[f"train/{term}"] = values[:, t].mean().item()
+            for i, value in enumerate(values[:, t].tolist()):
+                scalars[f"train_by_sub_sequence/{term}/{i}"] = value
+        scalars["optimizer/gradient_norm_effect"] = values[:, 5].mean().item()
+        scalars["optimizer/gradient_norm_spn"] = values[0, 6].item()
+        scalars["optimizer/learning_rate"] = self._learning_rate
+        self._write(scalars | self._speed(iteration), iteration)
+        self._groups, self._shown_at = [], iteration
+
+    def _speed(self, iteration: int) -> dict[str, float]:
+        now = (self.clock.seconds, self.clock.spent["data"], self.clock.spent["validation"])
+        wall, data, validation = (a - b for a, b in zip(now, self._last, strict=True))
+        self._last = now
+        rate = (iteration - self._shown_at) / max(wall - validation, 1e-9)
+        return {
+            "speed/iterations_per_second": rate,
+            "speed/audio_seconds_per_second": rate * self._audio,
+            "time/share_waiting_for_data": data / wall,
+            "time/share_in_validation": now[2] / now[0],
+        }
+
+    def _write(self, scalars: dict[str, float], iteration: int) -> None:
+        if self._writer is None:
+            return
+        for tag, value in scalars.items():
+            self._writer.add_scalar(tag, value, iteration)
+
+    def validation(self, iteration: int, epoch: int, result: Validation, best: bool) -> None:
+        """Show and keep a validation's figures."""
+        self._st = round(result.st["total"], 4)
+        scalars = {
+            f"validation_{way}/{term}": value
+            for way, terms in asdict(result).items()
+            for term, value in terms.items()
+        }
+        scalars["validation_st/minus_wt"] = result.st["total"] - result.wt["total"]
+        self._write(scalars, iteration)
+        line: dict[str, Any] = {"iteration": iteration, "epoch": epoch, **asdict(result)}
+        if self._writer is not None:
+            with open(self._run.metrics, "a") as file:
+                file.write(json.dumps(line) + "\n")
+        self.say(
+            f"iteration {iteration}, epoch {epoch}: ST {result.st['total']:.4f} (ESR "
+            f"{result.st['esr']:.4f}), WT {result.wt['total']:.4f}{', the best so far' * best}"
+        )
+
+    def close(self) -> None:
+        """Flush everything."""
+        self._bar.close()
+        if self._writer is not None:
+            self._writer.close()
+        logger.removeHandler(self._handler)
+        self._handler.close()

@@ -1,0 +1,129 @@
+"""A run's folder, `runs/NAME/`: what is in it, who may write there, and what may be removed.
+
+config.yaml, tensorboard/, checkpoints/, logs/, metrics.jsonl and, at the end, summary.json.
+Nothing is ever deleted but these, and only where a config.yaml shows that the folder is a run.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sptmod_dist.errors import UserError
+from sptmod_dist.files import atomic_write
+from sptmod_dist.train import checkpoint
+from sptmod_dist.train.checkpoint import Checkpoint, CheckpointError
+
+OURS = (
+    "config.yaml",
+    "tensorboard",
+    "checkpoints",
+    "logs",
+    "metrics.jsonl",
+    "summary.json",
+    "evaluation",
+)
+
+
+class RunError(UserError):
+    """A run's folder that is in the way, missing or not a run."""
+
+
+class RunFolder:
+    """Paths and small files of one run.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.metrics = self.path / "metrics.jsonl"
+        self._summary = self.path / "summary.json"
+
+    def log_file(self, rank: int) -> Path:
+        """Where a rank writes what it has to say."""
+        return self.path / "logs" / f"rank{rank}.log"
+
+    def prepare(self, resolved_config: str, *, resuming: bool, overwrite: bool) -> None:
+        """Make the folder ready for a training, or refuse; nothing foreign is touched.
+
+        Args:
+            resolved_config: YAML, stored in the run.
+            resuming: go on in a folder that exists.
+            overwrite: remove what an earlier training wrote.
+
+        Raises:
+            RunError: where the folder holds another run and neither is asked for, or where it
+                holds something that is no run, or cannot be written.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file: choose another name or runs_dir")
+        if self.path.is_dir() and any(self.path.iterdir()) and not resuming:
+            self._clear(overwrite)
+        try:
+            (self.path / "logs").mkdir(parents=True, exist_ok=True)
+            self._summary.unlink(missing_ok=True)
+            with atomic_write(self.path / "config.yaml") as path:
+                path.write_text(resolved_config)
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written ({error.strerror})") from None
+
+    def _clear(self, overwrite: bool) -> None:
+        if not overwrite:
+            raise RunError(
+                f"{self.path} exists: continue it with --resume, replace it with --overwrite, or "
+                "give this run another name"
+            )
+        if not (self.path / "config.yaml").is_file():
+            raise RunError(
+                f"{self.path} holds no run (there is no config.yaml), so nothing in it is "
+                "overwritten: choose another name or runs_dir"
+            )
+        for name in OURS:
+            path = self.path / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def last_checkpoint(self) -> tuple[Path, Checkpoint] | None:
+        """The newest checkpoint that is whole; None where the run has none at all.
+
+        Raises:
+            CheckpointError: where there are checkpoints, but every one is damaged.
+        """
+        first_error = None
+        for path in checkpoint.find(self.checkpoints, "step"):
+            try:
+                return path, checkpoint.load(path)
+            except CheckpointError as error:
+                first_error = first_error or error
+        if first_error is not None:
+            raise first_error
+        return None
+
+    def best_checkpoint(self) -> tuple[Path, Checkpoint]:
+        """The checkpoint with the least ST validation loss.
+
+        Raises:
+            RunError: where this is no run, or it has not validated yet.
+        """
+        if not (self.path / "config.yaml").is_file():
+            raise RunError(f"{self.path} is no run: give a folder that a training wrote")
+        for path in checkpoint.find(self.checkpoints, "best"):
+            return path, checkpoint.load(path)
+        raise RunError(f"{self.path} has no checkpoint yet: train it, or continue it with --resume")
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the finished run reported; None while it is unfinished."""
+        return json.loads(self._summary.read_text()) if self._summary.is_file() else None
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Mark the run as finished."""
+        with atomic_write(self._summary) as path:
+            path.write_text(json.dumps(summary, indent=1) + "\n")

@@ -1,0 +1,152 @@
+"""The validation loss, measured both ways (DAFx25, section 2.4).
+
+WT, windowed target: as in training, in groups with the SPN, over all full windows of an item.
+ST, streamed target: as in use, from an item's start to its end with states carried, no SPN and no
+target seen. ST above WT is the SPN's exposure bias; ST is what a listener gets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sptmod_dist.data.shards import ShardSet
+from sptmod_dist.infer.stream import stream_whole
+from sptmod_dist.losses import Loss, LossTerms
+from sptmod_dist.model.sptmod import SPTMod
+from sptmod_dist.tbptt import Schedule, forward
+from sptmod_dist.train.engine import Engine
+
+Terms = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Loss terms, means over windows and then over items."""
+
+    wt: Terms
+    """Windowed target, over all full windows."""
+    st: Terms
+    """Streamed target, over the same windows."""
+    st_whole: Terms
+    """Streamed target, over whole items."""
+
+
+def item_terms(
+    networks: Mapping[str, nn.Module],
+    schedule: Schedule,
+    loss: Loss,
+    x: Tensor,
+    y: Tensor,
+    controls: Tensor,
+    windows_at_once: int,
+) -> Tensor:
+    """The terms of one item, each way.
+
+    Shape: x [1, C + S, T], y [1, C, T], controls [1, n_params] -> [3 (WT, ST, ST whole), 5 terms].
+    """
+    effect = networks["effect"]
+    assert isinstance(effect, SPTMod)
+    streamed = stream_whole(effect, x, controls)
+    wt = [_windowed(networks, schedule, loss, *rows) for rows in _rows(
+        x, y, controls, schedule, windows_at_once
+    )]
+    targets, predictions = (_outputs(signal, schedule) for signal in (y, streamed))
+    st = [_terms(loss, p, t) for p, t in zip(
+        predictions.split(schedule.lengths, -1), targets.split(schedule.lengths, -1), strict=True
+    )]
+    whole = _terms(loss, streamed, y)
+    return torch.stack([torch.cat(wt).mean(0), torch.cat(st).mean(0), whole.mean(0)])
+
+
+def _terms(loss: Loss, prediction: Tensor, target: Tensor) -> Tensor:
+    """Each row's terms, [B, 5], in float64 so that sums over many windows stay exact."""
+    return torch.stack(loss.per_item(prediction, target), dim=-1).double()
+
+
+def _windows(signal: Tensor, length: int, hop: int) -> Tensor:
+    """All full windows of one item as rows: [1, c, T] -> [K, c, length]."""
+    return signal[0].unfold(-1, length, hop).transpose(0, 1)
+
+
+def _outputs(signal: Tensor, schedule: Schedule) -> Tensor:
+    """The parts of a signal that the windows' outputs tile: [1, C, T] -> [K, C, hop]."""
+    n_windows = (signal.shape[-1] - schedule.sequence_length) // schedule.hop + 1
+    start, hop = schedule.target_start, schedule.hop
+    return _windows(signal[..., start : start + n_windows * hop], hop, hop)
+
+
+def _rows(
+    x: Tensor, y: Tensor, controls: Tensor, schedule: Schedule, at_once: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    windows = [_windows(s, schedule.sequence_length, schedule.hop).split(at_once) for s in (x, y)]
+    for inputs, targets in zip(*windows, strict=True):
+        yield inputs, targets, controls.expand(len(inputs), -1)
+
+
+def _windowed(
+    networks: Mapping[str, nn.Module],
+    schedule: Schedule,
+    loss: Loss,
+    x: Tensor,
+    y: Tensor,
+    controls: Tensor,
+) -> Tensor:
+    state, terms = None, []
+    for sub in schedule.split(x, y, controls):
+        step = forward(networks["effect"], networks.get("spn"), sub, state)
+        state = step.state
+        terms.append(_terms(loss, step.prediction, sub.target))
+    return torch.cat(terms)
+
+
+class Validator:
+    """Spread the items over the ranks and bring their terms together, in the items' own order.
+
+    The sum runs over the same numbers in the same order whatever the number of processes is.
+
+    Args:
+        items: a set of whole items.
+        windows_at_once: rows of a windowed batch; bounds the memory.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        items: ShardSet,
+        schedule: Schedule,
+        loss: Loss,
+        windows_at_once: int,
+        dtype: torch.dtype,
+    ) -> None:
+        self._engine, self._items, self._schedule, self._loss = engine, items, schedule, loss
+        self._windows_at_once, self._dtype = windows_at_once, dtype
+
+    def run(self) -> Validation:
+        """Measure WT and ST over all items; every rank gets the same figures."""
+        engine = self._engine
+        with torch.no_grad():
+            mine = [
+                (k, self._item(k)) for k in range(engine.rank, len(self._items.items),
+                                                  engine.world_size)
+            ]
+        table = [terms for _, terms in sorted(engine.gather(mine))]
+        means = [math.fsum(column) / len(table) for column in zip(*table, strict=True)]
+        names = LossTerms._fields
+        rows = [dict(zip(names, means[i * 5 : i * 5 + 5], strict=True)) for i in range(3)]
+        return Validation(*rows)
+
+    def _item(self, index: int) -> list[float]:
+        item = self._items.item(index)
+        x, y, controls = (
+            torch.as_tensor(a)[None].to(self._engine.device, self._dtype)
+            for a in (item.input, item.output, item.controls)
+        )
+        terms = item_terms(
+            self._engine.networks, self._schedule, self._loss, x, y, controls, self._windows_at_once
+        )
+        return terms.flatten().tolist()

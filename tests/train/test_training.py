@@ -1,0 +1,204 @@
+"""A training on one process: resumed = uninterrupted, and everything a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from processes import ROOT, run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from toy import make_toy, toy_config, write_config
+
+from sptmod_dist.errors import UserError
+from sptmod_dist.train import checkpoint
+from sptmod_dist.train.main import REQUEUE, train
+from sptmod_dist.train.run_folder import RunFolder
+from sptmod_dist.train.trainer import Trainer
+
+LAUNCH = [sys.executable, str(ROOT / "launch" / "train.py")]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy")
+    train(make_toy(folder, name="whole"))
+    return folder
+
+
+def last(folder, name):
+    return RunFolder(folder / "runs" / name).last_checkpoint()[1]
+
+
+def scalars(folder, name):
+    events = EventAccumulator(str(folder / "runs" / name / "tensorboard"))
+    events.Reload()
+    return {tag: [e.step for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def assert_same_end(folder, a, b):
+    one, two = last(folder, a), last(folder, b)
+    for ours, theirs in ((one.weights, two.weights), (one.moments, two.moments)):
+        assert set(ours) == set(theirs)
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert one.state["progress"] == two.state["progress"]
+
+
+def test_a_run_holds_what_the_guide_says(toy):
+    run_folder = toy / "runs" / "whole"
+    assert {path.name for path in run_folder.iterdir()} == {
+        "config.yaml", "tensorboard", "checkpoints", "logs", "metrics.jsonl", "summary.json"
+    }
+    summary = json.loads((run_folder / "summary.json").read_text())
+    lines = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+    best = min(lines, key=lambda line: line["st"]["total"])
+    assert summary["iterations"] == 24
+    assert (summary["best_iteration"], summary["best_st"]) == (
+        best["iteration"], best["st"]["total"]
+    )
+    names = {path.name for path in (run_folder / "checkpoints").iterdir()}
+    assert names == {"step-00000018", "step-00000024", f"best-{best['iteration']:08d}"}
+
+
+def test_tensorboard_gets_every_figure_that_the_guide_names(toy):
+    tags = set(scalars(toy, "whole"))
+    terms = ("mae", "esr", "mr_stft", "mr_eesr", "total")
+    assert tags >= {f"train/{term}" for term in terms}
+    assert tags >= {f"train_by_sub_sequence/{term}/{i}" for term in terms for i in range(3)}
+    assert tags >= {f"validation_{way}/{t}" for way in ("wt", "st", "st_whole") for t in terms}
+    assert tags >= {
+        "optimizer/learning_rate",
+        "optimizer/gradient_norm_effect",
+        "optimizer/gradient_norm_spn",
+        "speed/iterations_per_second",
+        "speed/audio_seconds_per_second",
+        "time/share_waiting_for_data",
+        "time/share_in_validation",
+    }
+
+
+@pytest.mark.parametrize("stops", [(3, 12), (9, 21)])
+def test_resumed_equals_uninterrupted_bit_for_bit(toy, monkeypatch, stops):
+    """Two stops, in the middle of an epoch and at its end; one comes as a signal to stop."""
+    name = f"resumed{stops[0]}"
+    config = toy_config(toy, name=name)
+    learn = Trainer._learn
+    for stop in stops:
+        def stopping(self, group, stop=stop):
+            figures = learn(self, group)
+            if self.progress.iteration + 3 == stop:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return figures
+
+        monkeypatch.setattr(Trainer, "_learn", stopping)
+        assert train(config, resume="auto") == REQUEUE
+        assert last(toy, name).state["progress"]["iteration"] == stop
+    monkeypatch.setattr(Trainer, "_learn", learn)
+    assert train(config, resume="auto") == 0
+    assert_same_end(toy, "whole", name)
+    for tag, steps in scalars(toy, name).items():
+        assert len(set(steps)) == len(steps), f"{tag} has a step twice"
+    assert scalars(toy, name)["train/total"][-1] == 24
+    metrics = [(toy / "runs" / n / "metrics.jsonl").read_text() for n in ("whole", name)]
+    assert metrics[0] == metrics[1]
+
+
+def test_a_finished_run_is_reported_and_not_trained_again(toy, capsys):
+    before = {p: p.stat().st_mtime_ns for p in (toy / "runs" / "whole").rglob("*") if p.is_file()}
+    assert train(toy_config(toy, name="whole"), resume="auto") == 0
+    after = {p: p.stat().st_mtime_ns for p in (toy / "runs" / "whole").rglob("*") if p.is_file()}
+    assert before == after and "is finished" in capsys.readouterr().err
+
+
+def test_a_finished_run_goes_on_when_more_iterations_are_asked_for(toy):
+    config = toy_config(toy, name="longer", stopping={"max_iterations": 12})
+    assert train(config) == 0
+    assert train(toy_config(toy, name="longer"), resume="auto") == 0
+    assert_same_weights(toy, "whole", "longer")
+
+
+def assert_same_weights(folder, a, b):
+    one, two = last(folder, a).weights, last(folder, b).weights
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_another_training_is_not_resumed_and_every_difference_is_named(toy):
+    config = toy_config(toy, name="whole", batch_size=2, optimizer={"learning_rate": 1e-3})
+    with pytest.raises(UserError, match=r"batch_size was 4 and is 2.*learning_rate was 0.002"):
+        train(config, resume="auto")
+
+
+def test_the_number_of_reading_workers_changes_nothing(toy):
+    train(toy_config(toy, name="workers", data={"workers": 2}))
+    assert_same_end(toy, "whole", "workers")
+
+
+def test_training_lowers_the_streamed_loss(toy):
+    lines = (toy / "runs" / "whole" / "metrics.jsonl").read_text().splitlines()
+    first, end = (json.loads(line)["st"]["total"] for line in (lines[0], lines[-1]))
+    assert end < 0.9 * first
+
+
+def test_early_stopping_counts_iterations_without_a_better_streamed_loss(toy):
+    config = toy_config(
+        toy,
+        name="early",
+        optimizer={"learning_rate": 1e-12},  # nothing changes, so nothing improves
+        stopping={"max_iterations": 300, "patience": 30},
+        validation={"every": 1},
+    )
+    assert train(config) == 0
+    progress = last(toy, "early").state["progress"]
+    assert 30 <= progress["iteration"] - progress["best_iteration"] <= 30 + 18
+    assert progress["iteration"] < 300
+
+
+def test_a_loss_that_is_not_finite_stops_and_saves_nothing_of_it(toy):
+    config = toy_config(toy, name="diverged", optimizer={"learning_rate": 1e30})
+    with pytest.raises(UserError, match="not finite at iteration"):
+        train(config)
+    assert RunFolder(toy / "runs" / "diverged").last_checkpoint() is None
+
+
+def test_a_full_disk_loses_a_checkpoint_and_not_the_training(toy, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    assert train(toy_config(toy, name="full")) == 0
+    assert "No space left" in (toy / "runs" / "full" / "logs" / "rank0.log").read_text()
+
+
+def test_control_c_ends_with_a_checkpoint_and_the_code_to_requeue(toy):
+    path = write_config(toy, name="interrupted", stopping={"max_iterations": 100_000})
+    done = []
+    thread = threading.Thread(target=lambda: done.append(
+        run([*LAUNCH, "--config", str(path)], limit=60)
+    ))
+    thread.start()
+    log = toy / "runs" / "interrupted" / "metrics.jsonl"
+    deadline = time.monotonic() + 40
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    pids = [p for p in os.listdir("/proc") if p.isdigit() and _is_ours(p, str(path))]
+    for pid in pids:
+        os.kill(int(pid), signal.SIGINT)
+    thread.join()
+    assert done[0].returncode == REQUEUE, done[0].stderr
+    assert "continue with --resume auto" in done[0].stderr
+    assert last(toy, "interrupted").state["progress"]["iteration"] > 0
+
+
+def _is_ours(pid, argument):
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return argument in file.read().split("\0")
+    except OSError:
+        return False
+
+
