@@ -54,8 +54,8 @@ def evaluate(argv: Sequence[str]) -> int:
     options = _parse(evaluate_parser(), argv)
     from sptmod_dist.infer.evaluate import evaluate as evaluate_run
 
-    shards = None if options.shards is None else Path(options.shards)
-    print(evaluate_run(Path(options.run), shards))
+    shards, out = _path(options.shards), _path(options.out)
+    print(evaluate_run(Path(options.run), shards, out, options.checkpoint).summary())
     return 0
 
 
@@ -69,7 +69,7 @@ def render(argv: Sequence[str]) -> int:
         Path(options.input),
         Path(options.output),
         control_settings(options.control or []),
-        sidechain=None if options.sidechain is None else Path(options.sidechain),
+        sidechain=_path(options.sidechain),
         overwrite=options.overwrite,
         checkpoint=options.checkpoint,
     )
@@ -186,7 +186,9 @@ def evaluate_parser() -> ArgumentParser:
     """Options of `evaluate`."""
     parser = _parser("evaluate")
     parser.add_argument("run", help="the run's folder, such as runs/demo")
-    parser.add_argument("--shards", help="another set of shards than the run's own test set")
+    parser.add_argument("--shards", metavar="FOLDER", help="a set of items; the run's own test set")
+    parser.add_argument("--out", metavar="FOLDER", help="for the results; RUN/evaluation")
+    _add_checkpoint(parser)
     return parser
 
 
@@ -200,9 +202,7 @@ def render_parser() -> ArgumentParser:
         "--control", action="append", metavar="NAME=VALUE", help="a control's setting; repeat it"
     )
     parser.add_argument("--sidechain", metavar="FILE", help="what steers a model with a sidechain")
-    parser.add_argument(
-        "--checkpoint", choices=["best", "last"], default="best", help="which of the run's"
-    )
+    _add_checkpoint(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
     return parser
 
@@ -270,6 +270,16 @@ def whole_parser() -> ArgumentParser:
         if name == "shards":
             _add_shard_actions(parser)  # inner actions must come after their parser
     return whole
+
+
+def _add_checkpoint(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", choices=["best", "last"], default="best", help="which of the run's"
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def _parser(name: str) -> ArgumentParser:
