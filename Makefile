@@ -62,9 +62,11 @@ demo-training: $(INSTALLED) $(SHARDS)/test/index.json
 		$(call say,training on two processes without a GPU); \
 		OMP_NUM_THREADS=1 $(call launch,cpu.yaml); \
 	else \
-		n=16; while [ $$n -gt $$gpus ]; do n=$$((n / 2)); done; \
+		batch=$$($(PY) launch/train.py --config launch/configs/demo.yaml --print_config \
+			| sed -n 's/^batch_size: //p'); \
+		n=$$gpus; while [ $$((batch % n)) -ne 0 ]; do n=$$((n - 1)); done; \
 		$(call say,training on $$n of $$gpus GPU(s)); \
-		[ $$n -eq $$gpus ] || echo "    (the demo's batch of 16 must divide by the number of processes)"; \
+		[ $$n -eq $$gpus ] || echo "    ($$gpus do not divide the demo's batch of $$batch)"; \
 		$(call launch,ddp.yaml --num_processes $$n); \
 	fi
 
