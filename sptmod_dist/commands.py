@@ -1,7 +1,7 @@
-"""The commands of `sptmod-dist`: their options, and the calls into the package that they make.
+"""The commands of `sptmod-dist`, each a thin call into the package; their options stand in
+`command_options.py`.
 
-Each command has a parser and a function; torch and the like are imported only inside the
-functions. What the settings of a training are is `train/options.py`.
+torch and the like are imported only inside the functions, so that help is quick.
 """
 
 from __future__ import annotations
@@ -12,13 +12,23 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
-
 from sptmod_dist import __version__
-from sptmod_dist.cli import COMMANDS, PROGRAM
+from sptmod_dist.cli import PROGRAM
+from sptmod_dist.command_options import (
+    BUILD_OPTIONS,
+    add_shard_actions,
+    build_parser,
+    completion_parser,
+    demo_parser,
+    evaluate_parser,
+    folder_parser,
+    parse,
+    plain_parser,
+    render_parser,
+    whole_parser,
+)
 from sptmod_dist.errors import UserError
 
-BUILD_OPTIONS = ("manifest", "out", "overwrite")
 PACKAGES = (
     "torch",
     "torchaudio",
@@ -51,7 +61,7 @@ def train(argv: Sequence[str]) -> int:
 
 def evaluate(argv: Sequence[str]) -> int:
     """Measure a run on its test set, or on another set of shards."""
-    options = _parse(evaluate_parser(), argv)
+    options = parse(evaluate_parser(), argv)
     from sptmod_dist.infer.evaluate import evaluate as evaluate_run
 
     shards, out = _path(options.shards), _path(options.out)
@@ -61,7 +71,7 @@ def evaluate(argv: Sequence[str]) -> int:
 
 def render(argv: Sequence[str]) -> int:
     """Stream a file through a trained model."""
-    options = _parse(render_parser(), argv)
+    options = parse(render_parser(), argv)
     from sptmod_dist.infer.render import render as render_file
 
     report = render_file(
@@ -82,8 +92,8 @@ def shards(argv: Sequence[str]) -> int:
     actions = {"build": _build_shards, "verify": _verify_shards, "info": _describe_shards}
     if argv and argv[0] in actions:
         return actions[argv[0]](argv[1:])
-    parser = _parser("shards")
-    _add_shard_actions(parser)
+    parser = plain_parser("shards")
+    add_shard_actions(parser)
     if argv and argv[0] in ("-h", "--help"):
         parser.print_help()
         return 0
@@ -107,7 +117,7 @@ def _build_shards(argv: Sequence[str]) -> int:
 
 
 def _verify_shards(argv: Sequence[str]) -> int:
-    folder = _parse(_folder_parser("shards verify"), argv).folder
+    folder = parse(folder_parser("shards verify"), argv).folder
     from sptmod_dist.data.shards import verify
 
     faults = verify(folder)
@@ -116,7 +126,7 @@ def _verify_shards(argv: Sequence[str]) -> int:
 
 
 def _describe_shards(argv: Sequence[str]) -> int:
-    folder = _parse(_folder_parser("shards info"), argv).folder
+    folder = parse(folder_parser("shards info"), argv).folder
     from sptmod_dist.data.shards import describe
 
     print(describe(folder))
@@ -125,7 +135,7 @@ def _describe_shards(argv: Sequence[str]) -> int:
 
 def demo(argv: Sequence[str]) -> int:
     """Make the demo's recordings, unless they are there."""
-    options = _parse(demo_parser(), argv)
+    options = parse(demo_parser(), argv)
     from sptmod_dist.data.demo import make_demo
 
     make_demo(options.out, options.clips)
@@ -134,7 +144,7 @@ def demo(argv: Sequence[str]) -> int:
 
 def env(argv: Sequence[str]) -> int:
     """Print versions and machine; no names, no paths."""
-    _parse(_parser("env"), argv)
+    parse(plain_parser("env"), argv)
     import torch
 
     cuda = torch.version.cuda or "not in this torch"
@@ -155,7 +165,7 @@ def env(argv: Sequence[str]) -> int:
 
 def completion(argv: Sequence[str]) -> int:
     """Print the script that makes a shell complete commands and options."""
-    options = _parse(completion_parser(), argv)
+    options = parse(completion_parser(), argv)
     import shtab
 
     print(shtab.complete(whole_parser(), shell=options.shell))
@@ -182,121 +192,8 @@ def control_settings(given: Sequence[str]) -> dict[str, float]:
     return settings
 
 
-def evaluate_parser() -> ArgumentParser:
-    """Options of `evaluate`."""
-    parser = _parser("evaluate")
-    parser.add_argument("run", help="the run's folder, such as runs/demo")
-    parser.add_argument("--shards", metavar="FOLDER", help="a set of items; the run's own test set")
-    parser.add_argument("--out", metavar="FOLDER", help="for the results; RUN/evaluation")
-    _add_checkpoint(parser)
-    return parser
-
-
-def render_parser() -> ArgumentParser:
-    """Options of `render`."""
-    parser = _parser("render")
-    parser.add_argument("run", help="the run's folder, such as runs/demo")
-    parser.add_argument("input", help="the file to process")
-    parser.add_argument("output", help="the file to write, .wav or .flac")
-    parser.add_argument(
-        "--control", action="append", metavar="NAME=VALUE", help="a control's setting; repeat it"
-    )
-    parser.add_argument("--sidechain", metavar="FILE", help="what steers a model with a sidechain")
-    _add_checkpoint(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
-    return parser
-
-
-def _add_shard_actions(parser: ArgumentParser) -> None:
-    actions = parser.add_subcommands()
-    actions.add_subcommand("build", build_parser(), help="cut recordings into a set a split")
-    actions.add_subcommand("verify", _folder_parser("shards verify"), help="read and check a set")
-    actions.add_subcommand("info", _folder_parser("shards info"), help="describe a set")
-
-
-def build_parser() -> ArgumentParser:
-    """Options of `shards build`: the settings say for which model the shards shall be."""
-    from sptmod_dist.train.options import settings_parser
-
-    parser = settings_parser(f"{PROGRAM} shards build", "Cut recordings into sets of shards")
-    parser.add_argument("--manifest", metavar="FILE", help="the recordings' manifest.yaml (needed)")
-    parser.add_argument("--out", metavar="FOLDER", help="holds the sets, one a split (needed)")
-    parser.add_argument("--overwrite", action="store_true", help="replace sets that are there")
-    return parser
-
-
-def _folder_parser(name: str) -> ArgumentParser:
-    parser = ArgumentParser(prog=f"{PROGRAM} {name}", exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("folder", help="the folder of one set, with its index.json")
-    return parser
-
-
-def demo_parser() -> ArgumentParser:
-    """Options of `demo`."""
-    parser = _parser("demo")
-    parser.add_argument("out", help="the folder to make")
-    parser.add_argument(
-        "--clips", default="shards/demo", help="the folder of music clips in the repository"
-    )
-    return parser
-
-
-def completion_parser() -> ArgumentParser:
-    """Options of `completion`."""
-    parser = _parser("completion")
-    parser.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="the shell")
-    return parser
-
-
-def whole_parser() -> ArgumentParser:
-    """Every command under one parser, as the completion script wants it."""
-    from sptmod_dist.train.options import train_parser
-
-    parsers: dict[str, Callable[[], ArgumentParser]] = {
-        "train": train_parser,
-        "evaluate": evaluate_parser,
-        "render": render_parser,
-        "shards": lambda: _parser("shards"),
-        "demo": demo_parser,
-        "env": lambda: _parser("env"),
-        "completion": completion_parser,
-    }
-    whole = ArgumentParser(prog=PROGRAM)
-    whole.add_argument("--version", action="store_true", help="print the version")
-    subcommands = whole.add_subcommands()
-    for name, make in parsers.items():
-        parser = make()
-        subcommands.add_subcommand(name, parser, help=COMMANDS[name])
-        if name == "shards":
-            _add_shard_actions(parser)  # inner actions must come after their parser
-    return whole
-
-
-def _add_checkpoint(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint", choices=["best", "last"], default="best", help="which of the run's"
-    )
-
-
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
-
-
-def _parser(name: str) -> ArgumentParser:
-    return ArgumentParser(
-        prog=f"{PROGRAM} {name}",
-        description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-
-
-def _parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
-    try:
-        return parser.parse_args(list(argv))
-    except ArgumentError as error:
-        words = " ".join(str(error).removeprefix("argument ").split())
-        raise UserError(f"{parser.prog}: {words}; see `{parser.prog} --help`") from None
 
 
 def _version(package: str) -> str:
