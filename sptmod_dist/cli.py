@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; None takes the process's own.
     """
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # here, where a reader that left can still be told from a fault
+        return code
     except UserError as error:
         return _fail(str(error))
     except BrokenPipeError:
