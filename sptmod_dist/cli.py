@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from sptmod_dist import __version__
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a reader that left can still be told from a fault
         return code
     except UserError as error:
-        return _fail(str(error))
+        return _fail(str(error), error.everywhere)
     except BrokenPipeError:
         # The reader (`| head`) left; what is still buffered must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -103,9 +104,12 @@ def _unknown(name: str) -> str:
     return f"there is no command {name}: {remedy}"
 
 
-def _fail(sentence: str) -> int:
-    """Print the sentence, with its rank where several processes may all print one."""
+def _fail(sentence: str, everywhere: bool = False) -> int:
+    """Print the sentence, with its rank where the others may have none or another one."""
     rank = os.environ.get("RANK", "0")
-    prefix = "" if rank == "0" else f"[rank {rank}] "
-    print(f"{prefix}{PROGRAM}: error: {sentence}", file=sys.stderr)
+    if everywhere and rank != "0":
+        time.sleep(1)  # a launcher ends all when one leaves: rank 0 speaks first
+    else:
+        prefix = "" if rank == "0" else f"[rank {rank}] "
+        print(f"{prefix}{PROGRAM}: error: {sentence}", file=sys.stderr, flush=True)
     return 2

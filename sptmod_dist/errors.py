@@ -9,3 +9,6 @@ class UserError(Exception):
     The message is one sentence that says what is wrong, where (file, key, value) and what to do.
     The command line prints it and exits with code 2.
     """
+
+    everywhere = False
+    """Whether every process of a training raises the same sentence, so that one may say it."""
