@@ -15,6 +15,8 @@ from processes import ROOT, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import make_toy, toy_config, write_config
 
+from sptmod_dist.data.order import epoch_order
+from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.errors import UserError
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.main import REQUEUE, train
@@ -136,6 +138,27 @@ def test_another_training_is_not_resumed_and_every_difference_is_named(toy):
 def test_the_number_of_reading_workers_changes_nothing(toy):
     train(toy_config(toy, name="workers", data={"workers": 2}))
     assert_same_end(toy, "whole", "workers")
+
+
+def test_each_epoch_takes_every_group_of_its_own_order_once(toy, monkeypatch):
+    groups, learn = [], Trainer._learn
+
+    def noting(self, group):
+        groups.append((group.epoch, group.index, group.sequence_ids))
+        return learn(self, group)
+
+    monkeypatch.setattr(Trainer, "_learn", noting)
+    config = toy_config(toy, name="order", stopping={"max_iterations": 54})
+    train(config)
+    n = RunFolder(toy / "runs" / "order").last_checkpoint()[1].state["progress"]
+    assert (n["epoch"], n["group"]) == (2, 6)
+    assert [(epoch, index) for epoch, index, _ in groups] == [
+        (epoch, index) for epoch in range(3) for index in range(6)
+    ]
+    n_sequences = ShardSet.open(config.data.train).n_sequences
+    for epoch in range(3):
+        ids = [i for e, _, batch in groups if e == epoch for i in batch]
+        assert ids == epoch_order(n_sequences, config.seed, epoch)[:24].tolist()
 
 
 def test_training_lowers_the_streamed_loss(toy):
