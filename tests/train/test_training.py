@@ -197,6 +197,26 @@ def test_a_full_disk_loses_a_checkpoint_and_not_the_training(toy, monkeypatch, c
     assert "No space left" in (toy / "runs" / "full" / "logs" / "rank0.log").read_text()
 
 
+def test_iterations_that_are_repeated_after_a_lost_checkpoint_are_shown_once(toy, monkeypatch):
+    save = checkpoint.save
+
+    def full_later(folder, name, *rest):
+        if name.endswith("24"):
+            raise OSError(28, "No space left on device")
+        return save(folder, name, *rest)
+
+    monkeypatch.setattr(checkpoint, "save", full_later)
+    config = toy_config(toy, name="repeated")
+    assert train(config) == 0
+    monkeypatch.undo()
+    assert last(toy, "repeated").state["progress"]["iteration"] == 18
+    assert train(config, resume="auto") == 0
+    assert_same_end(toy, "whole", "repeated")
+    assert scalars(toy, "repeated") == scalars(toy, "whole")
+    metrics = [(toy / "runs" / n / "metrics.jsonl").read_text() for n in ("whole", "repeated")]
+    assert metrics[0] == metrics[1]
+
+
 def test_control_c_ends_with_a_checkpoint_and_the_code_to_requeue(toy):
     path = write_config(toy, name="interrupted", stopping={"max_iterations": 100_000})
     done = []
