@@ -188,6 +188,9 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _start_worker(_: int) -> None:
-    """Leave signals to the training process: it ends the workers when it has ended itself."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    """Leave the signals that mean "stop soon" to the training process.
+
+    SIGTERM keeps torch's handler: it is how Python ends workers whose loader an error keeps alive.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)

@@ -166,8 +166,8 @@ def _build_set(
     _require_length(manifest, items, geometry)
     _require_space(folder.parent, items, geometry)
     folder.mkdir()
-    kind = "sequences" if split == "train" else "items"
-    writer = SetWriter(folder, split, kind, geometry, shard_bytes)
+    sequences_per_record = 1 if split == "train" else 0
+    writer = SetWriter(folder, split, geometry, sequences_per_record, shard_bytes)
     try:
         for item in items:
             recording = load_item(manifest, item)

@@ -102,9 +102,11 @@ def npy_array(data: bytearray, shape: tuple[int, int]) -> np.ndarray:
         ValueError: it is anything else.
     """
     stream = io.BytesIO(data[: 2**16])  # the header ends before this
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("it is no npy file of version 1.0")
-    found, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    try:
+        np.lib.format.read_magic(stream)
+        found, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except Exception as error:  # numpy lets its parser's errors of many kinds out
+        raise ValueError(f"its header cannot be read, {type(error).__name__}") from None
     if found != shape or fortran or dtype != np.dtype("<f4"):
         raise ValueError(f"it holds {dtype} {found} where the index has float32 {shape}")
     array = np.frombuffer(data, dtype="<f4", offset=stream.tell())
@@ -175,7 +177,7 @@ def read_array(
     data = read_member(descriptor, path, name, member)
     try:
         return npy_array(data, shape)
-    except (ValueError, RecursionError, MemoryError) as error:
+    except ValueError as error:
         raise _faulty(path, f"has no usable array in {name} ({error})") from None
 
 

@@ -54,18 +54,24 @@ class SetWriter:
     Args:
         folder: exists and is empty.
         split: `train`, `validation` or `test`.
-        kind: `sequences` cuts items into records of one sequence each; `items` keeps them whole.
         geometry: what the set is for.
+        sequences_per_record: items are cut into records of so many consecutive sequences, which
+            share their lookback, the last of an item perhaps of fewer; 0 keeps items whole.
         shard_bytes: a shard is closed when the next record would make it larger than this.
     """
 
     def __init__(
-        self, folder: Path, split: str, kind: str, geometry: Geometry, shard_bytes: int
+        self,
+        folder: Path,
+        split: str,
+        geometry: Geometry,
+        sequences_per_record: int,
+        shard_bytes: int,
     ) -> None:
         self.folder = folder
         self.split = split
-        self.kind = kind
         self.geometry = geometry
+        self.sequences_per_record = sequences_per_record
         self.shard_bytes = shard_bytes
         self.items: list[Item] = []
         self._shards: list[Shard] = []
@@ -112,8 +118,8 @@ class SetWriter:
         self._close_shard()
         index = Index(
             split=self.split,
-            kind=self.kind,
-            sequences_per_record=1 if self.kind == "sequences" else 0,
+            kind="sequences" if self.sequences_per_record else "items",
+            sequences_per_record=self.sequences_per_record,
             geometry=self.geometry,
             shards=self._shards,
             items=self.items,
@@ -130,11 +136,13 @@ class SetWriter:
 
     def _pieces(self, samples: int) -> Iterator[_Piece]:
         count = self.geometry.n_sequences(samples)
-        if self.kind == "items":
+        if not self.sequences_per_record:
             yield _Piece(0, samples, count)
             return
-        for number in range(count):
-            yield _Piece(number * self.geometry.hop, self.geometry.sequence_length, 1)
+        for first in range(0, count, self.sequences_per_record):
+            held = min(self.sequences_per_record, count - first)
+            length = self.geometry.lookback + held * self.geometry.hop
+            yield _Piece(first * self.geometry.hop, length, held)
 
     def _add_record(self, piece: _Piece, members: dict[str, bytes]) -> None:
         size = sum(len(data) + _TAR_OVERHEAD for data in members.values())

@@ -1,0 +1,68 @@
+"""Small recordings of noise and the sets made of them, for the tests of shards and loader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sptmod_dist import audio
+from sptmod_dist.data.controls import Control
+from sptmod_dist.data.geometry import Needs
+from sptmod_dist.data.recordings import Item, Manifest
+from sptmod_dist.data.shard_build import build_sets
+
+RATE = 8000
+NEEDS = Needs(lengths=(64, 32, 32), input_length=100, n_params=1)  # lookback 36, hop 128
+HOP, LOOKBACK, SEQUENCE = 128, 36, 164
+RATIO = Control("ratio", 2.0, 8.0, scale="log", unit=":1")
+SAMPLES = {  # by item; the first letter is the split's
+    "train-a": LOOKBACK + 5 * HOP,
+    "train-b": LOOKBACK + 4 * HOP + 50,
+    "train-short": SEQUENCE - 1,
+    "train-c": LOOKBACK + 8 * HOP + 127,
+    "validation-a": LOOKBACK + 3 * HOP + 77,
+    "validation-b": SEQUENCE,
+    "test-a": LOOKBACK + 2 * HOP,
+}
+
+
+def record(
+    folder: Path, samples: dict[str, int] | None = None, channels: int = 1, sidechain: int = 0
+) -> Manifest:
+    """Write recordings of noise, one item a name, and their manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    items = [
+        _record_item(folder, number, name, count, channels, sidechain)
+        for number, (name, count) in enumerate((SAMPLES if samples is None else samples).items())
+    ]
+    path = folder / "manifest.yaml"
+    Manifest(path, RATE, "a box of noise", (RATIO,), tuple(items)).write(path)
+    return Manifest.read(path)
+
+
+def build(tmp_path: Path, shard_bytes: int = 6000, samples: dict[str, int] | None = None) -> Path:
+    """Record and build; the folder that holds the sets."""
+    manifest = record(tmp_path / "recordings", samples)
+    build_sets(manifest, tmp_path / "sets", NEEDS, shard_bytes, say=_silent)
+    return tmp_path / "sets"
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
+
+
+def _record_item(
+    folder: Path, seed: int, name: str, samples: int, channels: int, sidechain: int
+) -> Item:
+    generator = np.random.default_rng(seed)
+
+    def write(kind: str, count: int) -> Path:
+        noise = generator.uniform(-0.5, 0.5, (count, samples)).astype(np.float32)
+        audio.write(folder / f"{name}-{kind}.wav", noise, RATE)
+        return folder / f"{name}-{kind}.wav"
+
+    key = write("key", sidechain) if sidechain else None
+    split = name.split("-")[0]
+    ratio = {"ratio": float(2 + seed % 7)}
+    return Item(name, write("in", channels), key, write("out", channels), ratio, split)
