@@ -501,7 +501,10 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda train: (train / "index.json").write_text("[" * 100_000), "is no good index"),
     (lambda train: (train / "index.json").write_text("[]"), "it states no format"),
     (lambda train: (train / "index.json").write_text('{"format": "x-2"}'), "format is 'x-2'"),
-    (lambda train: edit(train / "index.json", b'"ratio": 2.0', b'"ratio": 3.0'), "its checksum does"),
+    (
+        lambda train: edit(train / "index.json", b'"ratio": 2.0', b'"ratio": 3.0'),
+        "its checksum does",
+    ),
     (lambda train: (train / "shard-00001.tar").unlink(), "shard-00001.tar cannot be read"),
     (lambda train: os.truncate(train / "shard-00001.tar", 3000), "shard-00001.tar is truncated"),
     (lambda train: os.truncate(train / "shard-00001.tar", 99999), "longer than it was made"),
