@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,11 +30,12 @@ def environment(**extra: str) -> dict[str, str]:
 def run(
     command: Sequence[str], limit: float = 90, cwd: Path | None = None, **extra: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process group of its own, and see that the whole group ends."""
+    """Run a command and see that all that it started has ended, in whatever session it is."""
+    mark = f"SPTMOD_TEST={uuid.uuid4().hex}"
     process = subprocess.Popen(
         command,
         cwd=cwd or ROOT,
-        env=environment(**extra),
+        env=environment(**extra, **dict([mark.split("=")])),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -41,24 +44,36 @@ def run(
     try:
         out, err = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        end(mark)
         out, err = process.communicate()
         raise AssertionError(f"{command} ran past {limit} s:\n{out}\n{err}") from None
-    assert _ends(process.pid), f"{command} left processes behind"
+    deadline = time.monotonic() + 5
+    while running(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = end(mark)
+    assert not left, f"{command} left processes behind: {left}"
     return subprocess.CompletedProcess(list(command), process.returncode, out, err)
 
 
-def _ends(group: int, patience: float = 5) -> bool:
-    """Whether a process group is empty soon; what is left of it is ended."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
+def running(mark: str) -> list[int]:
+    """Processes whose environment holds the mark: launchers give workers sessions of their own."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
         try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    os.killpg(group, signal.SIGKILL)
-    return False
+            if mark.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+def end(mark: str) -> list[int]:
+    """End what still runs with the mark, and say what that was."""
+    left = running(mark)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return left
 
 
 def torchrun(n: int, *command: str, **arguments: object) -> subprocess.CompletedProcess[str]:

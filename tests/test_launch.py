@@ -36,26 +36,12 @@ def program(tmp_path: Path) -> Path:
     return path
 
 
-def running_with(argument: str) -> list[str]:
-    """Processes with this argument; launched ones are in sessions of their own, hence by name."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().decode(errors="replace").split("\0")
-        except OSError:  # it ended meanwhile
-            continue
-        if argument in words:
-            found.append(" ".join(words))
-    return found
-
-
 def launched(launcher: list[str], config: str, program: Path) -> dict[str, list[object]]:
     """What each rank has to say."""
     file = ["--config_file", str(LAUNCH / "accelerate" / config)]
     command = [sys.executable, *launcher, *file, str(program), str(program.parent)]
     done = processes.run(command, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 0, done.stderr
-    assert not running_with(str(program)), "the launch left processes behind"
     return {path.stem: json.loads(path.read_text()) for path in program.parent.glob("rank*.json")}
 
 

@@ -91,6 +91,8 @@ def test_resumed_equals_uninterrupted_bit_for_bit(toy, monkeypatch, stops):
     config = toy_config(toy, name=name)
     learn = Trainer._learn
     for stop in stops:
+        time.sleep(1.1)  # event files are ordered by the second of their making
+
         def stopping(self, group, stop=stop):
             figures = learn(self, group)
             if self.progress.iteration + 3 == stop:
@@ -101,6 +103,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(toy, monkeypatch, stops):
         assert train(config, resume="auto") == REQUEUE
         assert last(toy, name).state["progress"]["iteration"] == stop
     monkeypatch.setattr(Trainer, "_learn", learn)
+    time.sleep(1.1)
     assert train(config, resume="auto") == 0
     assert_same_end(toy, "whole", name)
     for tag, steps in scalars(toy, name).items():
@@ -210,6 +213,7 @@ def test_iterations_that_are_repeated_after_a_lost_checkpoint_are_shown_once(toy
     assert train(config) == 0
     monkeypatch.undo()
     assert last(toy, "repeated").state["progress"]["iteration"] == 18
+    time.sleep(1.1)  # event files are ordered by the second of their making
     assert train(config, resume="auto") == 0
     assert_same_end(toy, "whole", "repeated")
     assert scalars(toy, "repeated") == scalars(toy, "whole")
