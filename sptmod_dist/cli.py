@@ -97,11 +97,9 @@ def _run(argv: list[str]) -> int:
 
 
 def _unknown(name: str) -> str:
-    import difflib
+    from sptmod_dist.names import advice
 
-    near = difflib.get_close_matches(name, COMMANDS, n=1)
-    remedy = f"did you mean {near[0]}?" if near else f"see `{PROGRAM} --help`"
-    return f"there is no command {name}: {remedy}"
+    return f"there is no command {name}: {advice(name, COMMANDS, f'see `{PROGRAM} --help`')}"
 
 
 def _fail(sentence: str, everywhere: bool = False) -> int:

@@ -7,7 +7,6 @@ there, their defaults what stands there otherwise. No value is bent to fit (`"16
 
 from __future__ import annotations
 
-import difflib
 import math
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from sptmod_dist.errors import UserError
+from sptmod_dist.names import advice
 
 Tree = TypeVar("Tree")
 
@@ -57,32 +57,6 @@ def dotted_keys(cls: type, prefix: str = "") -> Iterator[str]:
             yield from dotted_keys(inner, f"{prefix}{name}.")
 
 
-def closest(key: str, keys: Iterable[str]) -> str | None:
-    """The right key that a wrong one was probably meant to be.
-
-    A key with the right name in the wrong place (`hidden_size` for `model.hidden_size`) counts as
-    close, as does a misspelt one.
-    """
-    known = list(keys)
-    name = key.rpartition(".")[2]
-    same_name = [candidate for candidate in known if candidate.rpartition(".")[2] == name]
-    if same_name:
-        return same_name[0]
-    whole = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-    if whole:
-        return whole[0]
-    names = {candidate.rpartition(".")[2]: candidate for candidate in reversed(known)}
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
-    return names[near[0]] if near else None
-
-
-def unknown_key(key: str, where: str, keys: Iterable[str]) -> SettingsError:
-    """The sentence for a key that the tree does not have."""
-    near = closest(key, keys)
-    remedy = f"did you mean {near}?" if near else "`sptmod-dist train --help` lists all keys"
-    return SettingsError(f"{where}: there is no setting {key}: {remedy}")
-
-
 def check(cls: type, data: Any, where: str, prefix: str = "", root: type | None = None) -> Any:
     """A plain mapping with every key known and every value converted to its field's type.
 
@@ -107,7 +81,7 @@ def check(cls: type, data: Any, where: str, prefix: str = "", root: type | None 
     for name, value in data.items():
         key = f"{prefix}{name}"
         if name not in hints:
-            raise unknown_key(key, where, dotted_keys(root))
+            raise _unknown_key(key, where, dotted_keys(root))
         inner = _dataclass_in(hints[name])
         if inner is not None and not (value is None and _optional(hints[name])):
             checked[name] = check(inner, value, where, f"{key}.", root)
@@ -157,6 +131,11 @@ def field_type(cls: type, key: str) -> Any:
         inner = _dataclass_in(hint)
         hint = get_type_hints(inner).get(name) if inner is not None else None
     return hint
+
+
+def _unknown_key(key: str, where: str, keys: Iterable[str]) -> SettingsError:
+    remedy = advice(key, keys, "`sptmod-dist train --help` lists all keys")
+    return SettingsError(f"{where}: there is no setting {key}: {remedy}")
 
 
 def _wrong_type(

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from reprlib import repr as brief
 from typing import Any
 
-from sptmod_dist.data.documents import check_keys, closest
+from sptmod_dist.data.documents import check_keys
 from sptmod_dist.errors import UserError
+from sptmod_dist.names import advice
 
 SCALES = ("linear", "log")
 
@@ -109,7 +110,7 @@ def normalised_vector(controls: Sequence[Control], settings: Mapping[str, float]
     names = [control.name for control in controls]
     for name in settings:
         if name not in names:
-            raise UserError(f"there is no control '{name}'; {closest(str(name), names)}.")
+            raise UserError(f"there is no control '{name}': {advice(str(name), names)}")
     for name in names:
         if name not in settings:
             raise UserError(f"control '{name}' has no value; give all of {', '.join(names)}.")

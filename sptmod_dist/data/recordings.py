@@ -30,10 +30,11 @@ import yaml
 
 from sptmod_dist import audio
 from sptmod_dist.data.controls import Control, normalised_vector
-from sptmod_dist.data.documents import check_keys, read_mapping
+from sptmod_dist.data.documents import check_keys
 from sptmod_dist.data.recording_checks import check_clean, check_fits, check_heard
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
+from sptmod_dist.yaml_files import read_mapping
 
 FORMAT = "sptmod-recordings-1"
 SPLITS = ("train", "validation", "test")

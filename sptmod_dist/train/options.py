@@ -7,18 +7,18 @@ option), the key and the closest right one. What the settings mean is `train/con
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 from sptmod_dist import settings
 from sptmod_dist.model.config import PRESETS
+from sptmod_dist.names import advice, closest
 from sptmod_dist.train.config import ONE_PRECISION, ConfigError, TrainConfig, from_dict
+from sptmod_dist.yaml_files import read_mapping
 
 COMMAND_LINE = "command line"
 _SETTINGS_OPTIONS = ("config", "help", "model.preset", "model.spn.help")
@@ -88,7 +88,7 @@ def load_config(
     Raises:
         UserError: as `from_dict`, or a file that cannot be read.
     """
-    layers = [(str(path), read_yaml(path)) for path in files]
+    layers = [(str(path), read_mapping(path)) for path in files]
     if overrides:
         layers.append((COMMAND_LINE, dict(overrides)))
     merged: dict[str, Any] = {}
@@ -96,30 +96,6 @@ def load_config(
         merged = _add_layer(merged, layer, where)
     where = " with ".join(where for where, _ in layers) or COMMAND_LINE
     return from_dict(merged, where, complete)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file as plain values; an empty one is an empty mapping.
-
-    Raises:
-        ConfigError: the file is missing, unreadable, no YAML, or holds a key twice.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        data = yaml.load(text, Loader=_Loader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}): check the path") from error
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{path}: is not YAML text: {error}") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f" in line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}: is not valid YAML{place}: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not YAML text: {str(error).splitlines()[0]}") from error
-    if data is not None and not isinstance(data, dict):
-        raise ConfigError(f"{path}: must hold keys with values, such as `batch_size: 16`")
-    return data or {}
 
 
 def train_parser(prog: str = "sptmod-dist train") -> ArgumentParser:
@@ -168,8 +144,7 @@ def _add_layer(base: dict[str, Any], layer: dict[str, Any], where: str) -> dict[
 def _preset(name: Any, earlier: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A preset's fields; what fits the model to its data stays as earlier layers had it."""
     if not isinstance(name, str) or name not in PRESETS:
-        near = settings.closest(str(name), PRESETS)
-        remedy = f"did you mean {near}?" if near else f"choose one of {', '.join(sorted(PRESETS))}"
+        remedy = advice(str(name), sorted(PRESETS))
         raise ConfigError(f"{where}: there is no model.preset {name!r}: {remedy}")
     kept = {key: earlier[key] for key in _DATA_FIELDS if key in earlier}
     return settings.to_plain(PRESETS[name]()) | kept
@@ -187,7 +162,7 @@ def _check_option_names(argv: Sequence[str], own: Sequence[str]) -> None:
     known = [*settings.dotted_keys(TrainConfig), *_SETTINGS_OPTIONS, *own]
     for name in _option_names(argv):
         if name not in known:
-            near = settings.closest(name, known)
+            near = closest(name, known)
             remedy = f"did you mean --{near}?" if near else "see --help for all options"
             raise ConfigError(f"there is no option --{name}: {remedy}")
 
@@ -218,27 +193,3 @@ def _parses(name: str, value: str) -> bool:
     except ArgumentError:
         return False
     return True
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain values only; `5e-4` is a number, as in YAML 1.2, dates are text, no key twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        for index, (key, _) in enumerate(node.value):
-            if key.value in names[:index]:
-                problem = f"the key {key.value} stands there twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_TIMESTAMP = "tag:yaml.org,2002:timestamp"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)

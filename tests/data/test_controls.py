@@ -53,7 +53,7 @@ def test_a_value_outside_the_range_is_refused_by_name(value: Any) -> None:
         ({"name": "a", "minimum": 0, "maximum": 1, "unit": 3}, "unit 3"),
         (
             {"name": "a", "minimum": 0, "maximun": 1},
-            "'maximun'; the closest known one is 'maximum'",
+            "'maximun': did you mean maximum",
         ),
         ({"name": "a", "minimum": 0}, "lacks the key 'maximum'"),
         ("ratio", "keys and values"),
@@ -73,7 +73,7 @@ def test_the_vector_follows_the_order_of_the_controls() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"ratoi": 4, "threshold": 0}, "no control 'ratoi'; the closest known one is 'ratio'"),
+        ({"ratoi": 4, "threshold": 0}, "no control 'ratoi': did you mean ratio"),
         ({"ratio": 4}, "'threshold' has no value"),
         ({"ratio": 4, "threshold": 5}, "'threshold' = 5 .* -8 to 4 dB"),
     ],
