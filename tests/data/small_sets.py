@@ -9,13 +9,14 @@ import numpy as np
 from sptmod_dist import audio
 from sptmod_dist.data.controls import Control
 from sptmod_dist.data.geometry import Needs
-from sptmod_dist.data.recordings import Item, Manifest
+from sptmod_dist.data.recordings import Item, Manifest, Recording, load_item
 from sptmod_dist.data.shard_build import build_sets
 
 RATE = 8000
 NEEDS = Needs(lengths=(64, 32, 32), input_length=100, n_params=1)  # lookback 36, hop 128
 HOP, LOOKBACK, SEQUENCE = 128, 36, 164
 RATIO = Control("ratio", 2.0, 8.0, scale="log", unit=":1")
+GEOMETRY = NEEDS.geometry(RATE, [RATIO], "here")
 SAMPLES = {  # by item; the first letter is the split's
     "train-a": LOOKBACK + 5 * HOP,
     "train-b": LOOKBACK + 4 * HOP + 50,
@@ -46,6 +47,17 @@ def build(tmp_path: Path, shard_bytes: int = 6000, samples: dict[str, int] | Non
     manifest = record(tmp_path / "recordings", samples)
     build_sets(manifest, tmp_path / "sets", NEEDS, shard_bytes, say=_silent)
     return tmp_path / "sets"
+
+
+def recordings(built: Path) -> dict[str, Recording]:
+    """What the sets of `build` were made of, by item."""
+    manifest = Manifest.read(built.parent / "recordings" / "manifest.yaml")
+    return {item.id: load_item(manifest, item) for item in manifest.items}
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file in a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def _silent(_: str) -> None:

@@ -1,0 +1,292 @@
+"""Whatever is wrong with a set, damage or malice, is refused in words or found by `verify`."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sptmod_dist.data.geometry import ShardError
+from sptmod_dist.data.shard_file import npy_array, npy_bytes
+from sptmod_dist.data.shard_index import Provenance, dump
+from sptmod_dist.data.shard_writer import SetWriter
+from sptmod_dist.data.shards import ShardSet, verify
+from tests.data.small_sets import GEOMETRY, SEQUENCE
+
+
+def refused(folder: Path, said: str) -> None:
+    """The set is refused, when opened or when read, in one sentence that says so."""
+    with pytest.raises(ShardError, match=said) as caught:
+        shards = ShardSet.open(folder)
+        for number in range(shards.n_sequences):
+            shards.sequence(number)
+    assert "\n" not in str(caught.value)
+    assert any(re.search(said, fault) for fault in verify(folder))
+
+
+def replace_by_link(path: Path) -> None:
+    path.rename(path.with_suffix(".elsewhere"))
+    path.symlink_to(path.with_suffix(".elsewhere").name)
+
+
+def change_byte(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def edit(path: Path, old: bytes, new: bytes) -> None:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+
+
+DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
+    (lambda train: (train / "index.json").unlink(), "index.json cannot be read"),
+    (lambda train: (train / "index.json").write_text("{"), "index.json is no good index"),
+    (lambda train: (train / "index.json").write_bytes(b"\xff\xfe"), "is no good index"),
+    (lambda train: (train / "index.json").write_text("[" * 100_000), "is no good index"),
+    (lambda train: (train / "index.json").write_text("[]"), "it states no format"),
+    (lambda train: (train / "index.json").write_text('{"format": "x-2"}'), "format is 'x-2'"),
+    (
+        lambda train: edit(train / "index.json", b'"ratio": 2.0', b'"ratio": 3.0'),
+        "its checksum does",
+    ),
+    (lambda train: (train / "shard-00001.tar").unlink(), "shard-00001.tar cannot be read"),
+    (lambda train: os.truncate(train / "shard-00001.tar", 3000), "shard-00001.tar is truncated"),
+    (lambda train: os.truncate(train / "shard-00001.tar", 99999), "longer than it was made"),
+    (lambda train: change_byte(train / "shard-00000.tar", 900), "shard-00000.tar has changed"),
+    (lambda train: replace_by_link(train / "shard-00002.tar"), "shard-00002.tar is a link"),
+    (lambda train: (train / "index.json").rename(train / "x"), "index.json cannot be read"),
+]
+
+
+@pytest.mark.parametrize("damage, said", DAMAGE)
+def test_a_damaged_set_is_refused_by_the_files_name(
+    sets: Path, damage: Callable[[Path], Any], said: str
+) -> None:
+    damage(sets / "train")
+    refused(sets / "train", said)
+
+
+@pytest.mark.parametrize("name", ["missing", "recordings/manifest.yaml"])
+def test_what_is_no_folder_is_refused_with_the_command_that_builds_one(
+    sets: Path, name: str
+) -> None:
+    refused(sets.parent / name, "is no folder with shards.*sptmod-dist shards build")
+
+
+def at(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
+    """A change of one place in an index."""
+
+    def change(fields: dict[str, Any]) -> None:
+        place: Any = fields
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+
+    return change
+
+
+def without(*path: Any) -> Callable[[dict[str, Any]], None]:
+    def change(fields: dict[str, Any]) -> None:
+        place: Any = fields
+        for key in path[:-1]:
+            place = place[key]
+        del place[path[-1]]
+
+    return change
+
+
+def forge(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change an index and give it the checksum that fits."""
+    fields = json.loads(path.read_bytes())
+    del fields["checksum"]
+    change(fields)
+    path.write_bytes(dump(fields))
+
+
+MALICE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
+    (at("shards", 0, "name", value="../shard-00000.tar"), r"shards\[0\].name"),
+    (at("shards", 0, "name", value="/etc/passwd"), r"shards\[0\].name"),
+    (at("shards", 0, "name", value="shard-00000.tar\n"), r"shards\[0\].name"),
+    (at("shards", 0, "name", value="."), r"shards\[0\].name"),
+    (at("shards", 0, "name", value="shard-00001.tar"), "two shards have the same name"),
+    (at("shards", 0, "bytes", value=-1), r"shards\[0\].bytes is -1"),
+    (at("shards", 0, "bytes", value=10**30), r"shards\[0\].bytes is 1000"),
+    (at("shards", 0, "bytes", value=1.5), r"shards\[0\].bytes is 1.5"),
+    (at("shards", 0, "bytes", value=True), r"shards\[0\].bytes is True"),
+    (at("shards", 0, "sha256", value="00"), r"shards\[0\].sha256"),
+    (at("shards", value=[]), "shards is not a list of at least 1"),
+    (at("records", value=[]), "records is not a list of at least 1"),
+    (at("records", value={}), "records is not a list"),
+    (at("items", 0, "id", value=""), r"items\[0\].id"),
+    (at("items", 0, "settings", "ratio", value=None), r"items\[0\].settings.ratio is None"),
+    (at("items", 0, "settings", "ratio", value=10**400), "is no good index"),
+    (at("items", 0, "settings", "drive", value=1.0), "unknown 'drive'"),
+    (at("items", 0, "controls", value=[1.5]), "not from 0 to 1"),
+    (at("items", 0, "controls", value=[0.1, 0.2]), "2 values for 1 controls"),
+    (at("items", 0, "controls", 0, value=float("nan")), "contains NaN"),
+    (at("items", 0, "sequences", value=6), "cannot hold so many sequences"),
+    (at("items", 0, "sequences", value=4), r"items\[0\] has 5 sequences instead of 4"),
+    (at("records", 0, "key", value="../x"), r"records\[0\].key"),
+    (at("records", 0, "shard", value=99), "names a shard or an item that is not there"),
+    (at("records", 0, "item", value=99), "names a shard or an item that is not there"),
+    (at("records", 0, "start", value=600), "ends after its item"),
+    (at("records", 1, "start", value=0), r"records\[1\] is not after the one before it"),
+    (at("records", 0, "samples", value=165), "is no record of up to 1 sequences"),
+    (at("records", 0, "sequences", value=0), r"records\[0\].sequences is 0"),
+    (at("records", 0, "sequences", value=2), "are not 2 sequences"),
+    (at("records", 0, "input", value=[0, 784]), r"records\[0\].input is not"),
+    (at("records", 0, "input", 0, value=-512), r"records\[0\].input offset is -512"),
+    (at("records", 0, "input", 0, value=10**9), "ends after its shard"),
+    (at("records", 0, "input", 1, value=10), "has a member of 10 bytes"),
+    (at("records", 0, "input", 2, value=2**32), r"records\[0\].input crc32"),
+    (at("records", 0, "input", 2, value=0), "CRC-32 differs"),
+    (at("records", 0, "input", 0, value=1024), "CRC-32 differs"),
+    (at("records", 0, "other", value=[0, 1, 2]), "unknown 'other'"),
+    (at("sample_rate", value=0), "sample_rate is 0"),
+    (at("sample_rate", value="8000"), "sample_rate is '8000'"),
+    (at("input_channels", value=0), "input_channels is 0"),
+    (at("input_channels", value=2), "has a member of"),
+    (at("lengths", value=[]), "lengths is not a list"),
+    (at("lengths", value=[64, -32, 32]), r"lengths\[1\] is -32"),
+    (at("lengths", value=[128, 32, 32]), "input_length is less than"),
+    (at("hop", value=127), "hop is not the sum"),
+    (at("input_length", value=10**20), "input_length is 1000"),
+    (at("controls", 0, "minimum", value=9), "minimum 9 is not below"),
+    (at("controls", 0, value="ratio"), "control"),
+    (at("controls", value=[]), r"items\[0\].settings has an unknown 'ratio'"),
+    (at("split", value="training"), "split is 'training', not train or"),
+    (at("split", value=["train"]), r"split is \['train'\]"),
+    (at("kind", value="items"), r"records\[0\] is not its whole item"),
+    (at("dtype", value="object"), "dtype is 'object'"),
+    (at("extra", value=1), "unknown 'extra'"),
+    (at("provenance", "device", value=3), "provenance.device"),
+    (without("provenance"), "lacks provenance"),
+    (without("records", 0, "json"), r"records\[0\] lacks json"),
+    (without("records", 0), r"items\[0\] has 4 sequences instead of 5"),
+]
+
+
+@pytest.mark.parametrize("change, said", MALICE)
+def test_a_forged_index_is_refused_by_the_place_that_is_wrong(
+    sets: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    forge(sets / "train" / "index.json", change)
+    refused(sets / "train", said)
+
+
+def test_the_forger_can_write_an_index_that_passes(sets: Path) -> None:
+    path = sets / "train" / "index.json"
+    before = path.read_bytes()
+    forge(path, lambda fields: None)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '|O', 'fortran_order': False, 'shape': (1, 4), }",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (1, 4), }",
+        b"{'descr': '<f4', 'fortran_order': True, 'shape': (1, 4), }",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 1), }",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 99999999999), }",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, -4), }",
+        b"{'descr': '<f4', 'shape': (1, 4), }",
+        b"__import__('os').abort()",
+        b"(" * 5000,
+        b"\xff" * 20,
+        b"",
+    ],
+)
+def test_bytes_that_are_no_plain_array_are_never_made_into_anything(header: bytes) -> None:
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(16)
+    with pytest.raises(ValueError):
+        npy_array(bytearray(data), (1, 4))
+
+
+@pytest.mark.parametrize("cut", [0, 3, 9, 100, 143])
+def test_an_array_that_ends_early_is_no_array(cut: int) -> None:
+    data = npy_bytes(np.zeros((1, 4), np.float32))
+    assert len(data) == 144
+    with pytest.raises(ValueError):
+        npy_array(bytearray(data[:cut]), (1, 4))
+
+
+def mutate(data: bytes, dice: random.Random) -> bytes:
+    """One change of the kind that disks, networks and editors make."""
+    place, kind = dice.randrange(len(data)), dice.randrange(5)
+    if kind == 0:
+        return data[:place] + bytes([data[place] ^ (1 << dice.randrange(8))]) + data[place + 1 :]
+    if kind == 1:
+        return data[:place]
+    if kind == 2:
+        return data[:place] + bytes([dice.randrange(256)]) + data[place:]
+    if kind == 3:
+        end = place + dice.randrange(1, 600)
+        return data[:place] + bytes(len(data[place:end])) + data[end:]
+    other = dice.randrange(len(data))
+    return data[:place] + data[other : other + 64] + data[place + 64 :]
+
+
+def test_after_any_change_the_data_is_right_or_refused(sets: Path) -> None:
+    folder, dice = sets / "validation", random.Random(0)
+    good = [ShardSet.open(folder).sequence(number) for number in range(4)]
+    served = 0
+    for turn in range(300):
+        path = folder / ("index.json" if turn % 2 else "shard-00000.tar")
+        before = path.read_bytes()
+        path.write_bytes(mutate(before, dice))
+        try:
+            shards = ShardSet.open(folder)
+            for number, expected in enumerate(good):
+                for found, right in zip(shards.sequence(number), expected, strict=True):
+                    assert np.array_equal(found, right)
+            served += 1
+        except ShardError as error:
+            assert path.name in str(error) and "\n" not in str(error)
+            assert verify(folder)
+        path.write_bytes(before)
+    assert 0 < served < 100  # changes outside the data (tar headers, padding) do no harm
+
+
+def test_verify_finds_all_faults_at_once(sets: Path) -> None:
+    assert [verify(sets / split) for split in ("train", "validation", "test")] == [[], [], []]
+    change_byte(sets / "train" / "shard-00000.tar", 0)  # the tar header: reading need not notice
+    change_byte(sets / "train" / "shard-00002.tar", 900)
+    os.truncate(sets / "train" / "shard-00003.tar", 512)
+    faults = verify(sets / "train")
+    for words in ("00000.tar has changed", "00000.tar is no readable tar", "00002.tar.*CRC-32"):
+        assert any(re.search(words, fault) for fault in faults), words
+    assert any(re.search("00003.tar is truncated", fault) for fault in faults)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (at("records", 0, "key", value="another"), "another.input.npy' is not where the index has"),
+        (at("items", 0, "controls", value=[0.25]), "says something else than the index"),
+        (at("shards", 0, "sha256", value="0" * 64), "SHA-256 differs"),
+    ],
+)
+def test_verify_compares_the_index_with_the_shards(
+    sets: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    forge(sets / "train" / "index.json", change)
+    assert any(re.search(said, fault) for fault in verify(sets / "train"))
+
+
+def test_verify_finds_samples_that_are_not_finite(tmp_path: Path) -> None:
+    writer = SetWriter(tmp_path, "test", GEOMETRY, 0, 10**6)
+    audio_in = np.full((1, SEQUENCE), np.inf, np.float32)
+    writer.add("test-a", {"ratio": 2.0}, [0.0], audio_in, np.zeros((1, SEQUENCE), np.float32))
+    writer.finish(Provenance("0", "a box", "", ""))
+    assert [("not finite" in fault) for fault in verify(tmp_path)] == [True]
