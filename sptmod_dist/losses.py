@@ -1,4 +1,4 @@
-"""The training loss: 100 MAE + ESR + MR-STFT + MR-EESR (DAFx25, section on training; SYSTEM.md 5).
+"""The training loss: 100 MAE + ESR + MR-STFT + MR-EESR (DAFx25, section on training).
 
 Every ratio is taken per item, over its channels and its time, and only then averaged over items:
 so the mean of two halves of a batch is the mean of the batch, however processes share it. Windows

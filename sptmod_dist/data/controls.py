@@ -1,8 +1,7 @@
-"""A device's controls: names, ranges, scales, and how a setting becomes the vector that a model
-sees.
+"""A device's controls: names, ranges, scales, and how a setting becomes what a model sees.
 
-A model sees each control as a number from 0 to 1. This file must not know of files or of devices.
-Source: SYSTEM.md, section 6.
+A model sees each control as a number from 0 to 1 (DAFx25, section on data). This file must not know
+of files or of devices.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The demo's recordings: real loops, tone steps and events through a real compressor at three
-ratios.
+"""The demo's recordings: loops, tone steps and events through a real compressor at three ratios.
 
-The loops are in the repository's `shards/demo/`, with their origin and licence; each belongs to one
-split. Items named `clip-…` are what a listener would play; the test split's are loops that training
-and validation never saw. Items named `levels-…` hold the tone steps alone, for the level curve. It
-must not know of models. Source: SYSTEM.md, section 6.
+The loops are real music in the repository's `shards/demo/`, with their origin and licence; each
+belongs to one split. Items named `clip-…` are what a listener would play; the test split's are
+loops that training and validation never saw. Items named `levels-…` hold the tone steps alone, for
+the level curve. The source audio is the paper's in kind (DAFx25, section on data). It must not know
+of models.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 An ordinary map-style DataLoader that is told which rows to read; it must never be `prepare`d by
 accelerate, which would divide again what is already divided. It knows nothing of sub-sequences or
-networks. Source: the contract "Order and batches" of the project's architecture.
+networks; which rows are whose is decided in `data/order.py`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The manifest of a folder of recordings: which files belong together, under which settings, in
-which split.
+"""The manifest of a folder of recordings: files that belong together, their settings and split.
 
 One *item* is a source recorded through the device under one setting. The manifest is written by
 people and by programs, so everything in it is checked, and every refusal names the file. It must
@@ -8,13 +7,13 @@ not know of models, windows or shards.
     format: sptmod-recordings-1
     sample_rate: 44100
     device: "free text: what was recorded"
-    controls: [{name: ratio, minimum: 1.5, maximum: 10, scale: log, unit: ":1"}]     # [] for a
-    snapshot items:
-      - {id: train-ratio2, input: train.wav, output: train-ratio2.wav, controls: {ratio: 2}, split:
-      train}
+    controls:  # [] for a snapshot
+      - {name: ratio, minimum: 1.5, maximum: 10, scale: log, unit: ":1"}
+    items:
+      - {id: a2, input: a.wav, output: a-ratio2.wav, controls: {ratio: 2}, split: train}
 
 Paths are relative to the manifest's folder and never leave it; `sidechain:` may name a third file.
-Source: SYSTEM.md, section 6.
+Snapshots and grids of controls: DAFx25, section on data.
 """
 
 from __future__ import annotations
@@ -54,8 +53,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A folder of recordings. `path` is the manifest file; the items' paths begin with its
-    folder."""
+    """A folder of recordings; `path` is the manifest file, in whose folder the items' paths lie."""
 
     path: Path
     sample_rate: int
@@ -92,8 +90,7 @@ class Manifest:
         return cls(path, _rate(path, top["sample_rate"]), device, controls, tuple(items))
 
     def write(self, path: str | Path) -> None:
-        """Write the manifest as YAML into the folder that holds its recordings, whole or not at
-        all."""
+        """Write the manifest as YAML, whole or not at all, into the folder of its recordings."""
         path = Path(path)
         top = {
             "format": FORMAT,

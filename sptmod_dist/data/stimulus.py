@@ -1,7 +1,7 @@
 """The source audio that goes through a device: tone steps, music excerpts, generated events.
 
 All at any rate, deterministic by seed, float32 `[T]`, full scale ±1. It must not know of files or
-devices. Source: SYSTEM.md, section 6.
+devices. Source: DAFx25, section on data.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ class ToneStep:
 
 
 def tone_schedule(rate: int) -> list[ToneStep]:
-    """When each step of `tone_steps` begins and ends: 40 steps, -39 to 0 dB, and 12 quiet ones; 16
-    s.
+    """When each step of `tone_steps` begins and ends: 40 steps, -39 to 0 dB, and 12 quiet; 16 s.
 
     Boundaries are the exact times rounded to the sample, so that no rate accumulates an error.
     """
@@ -69,8 +68,7 @@ def normalise_peak(audio: np.ndarray, level_db: float = 0.0) -> np.ndarray:
 
 
 def falling_excerpts(clips: Sequence[np.ndarray], rate: int, count: int = 10) -> np.ndarray:
-    """Excerpts of 4 s, each normalised to a peak of 0 dB, under an envelope that falls from 0 to
-    -20 dB.
+    """Excerpts of 4 s, each normalised to a peak of 0 dB, under an envelope falling to -20 dB.
 
     The clips take turns; each time a clip comes round again its excerpt begins 4 s later. A clip
     that ends starts again, as loops do.
@@ -130,8 +128,7 @@ def source_signal(
     excerpts: int = 10,
     event_seconds: float = 20.0,
 ) -> np.ndarray:
-    """The whole source: tone steps, falling excerpts, dense events, sparse events; 96 s as
-    published.
+    """The whole source: tone steps, falling excerpts, dense and sparse events; 96 s as published.
 
     Args:
         clips: mono music for the excerpts.

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from sptmod_dist import audio
+from sptmod_dist.data import recordings
 from sptmod_dist.data.recording_checks import first_clipping
 from sptmod_dist.data.recordings import Manifest, load_item
 from sptmod_dist.errors import UserError
@@ -60,6 +61,17 @@ def test_a_manifest_survives_being_written_and_read(folder: Path) -> None:
     assert Manifest.read(folder / "manifest.yaml") == manifest
     assert [item.id for item in manifest.of_split("test")] == ["b"]
     assert str(folder) not in (folder / "manifest.yaml").read_text()
+
+
+def test_the_example_in_the_description_of_the_format_is_read(folder: Path) -> None:
+    lines = (recordings.__doc__ or "").splitlines()
+    example = "\n".join(line[4:] for line in lines if line.startswith("    "))
+    (folder / "m.yaml").write_text(example)
+    for name in ("a.wav", "a-ratio2.wav"):
+        audio.write(folder / name, noise(), RATE, "FLOAT")
+    manifest = Manifest.read(folder / "m.yaml")
+    assert [control.name for control in manifest.controls] == ["ratio"]
+    assert manifest.items[0].settings == {"ratio": 2.0}
 
 
 def test_json_is_read_as_well(folder: Path) -> None:
