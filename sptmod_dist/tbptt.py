@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sptmod_dist.model.config import SPTModConfig
-from sptmod_dist.model.lengths import LengthPlan
+from sptmod_dist.model.lengths import GroupLengths, LengthPlan
 from sptmod_dist.model.sptmod import ModelState
 
 
@@ -53,7 +53,7 @@ class Step(NamedTuple):
     """Where the backward pass is cut between the networks: predicted states, and their leaf."""
 
 
-class Schedule:
+class Schedule(GroupLengths):
     """The lengths of a group and how a sequence is cut into its sub-sequences.
 
     Args:
@@ -64,21 +64,7 @@ class Schedule:
     def __init__(self, config: SPTModConfig, lengths: Sequence[int]) -> None:
         self.plan = config.plan(lengths[0])
         self.lengths = tuple(lengths)
-
-    @property
-    def hop(self) -> int:
-        """Samples of output in a group, `L_c`: the distance between two sequences."""
-        return sum(self.lengths)
-
-    @property
-    def sequence_length(self) -> int:
-        """Samples of input in a group: `L_0^in + L_1 + … + L_{N-1}`."""
-        return self.plan.input_length + self.hop - self.lengths[0]
-
-    @property
-    def target_start(self) -> int:
-        """Where the first output sample stands in a sequence."""
-        return self.plan.target_start
+        self.input_length = self.plan.input_length
 
     def split(self, x: Tensor, y: Tensor, controls: Tensor) -> Iterator[SubSequence]:
         """The sub-sequences of a group, in order.

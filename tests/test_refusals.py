@@ -157,6 +157,7 @@ def test_an_existing_run_keeps_every_byte(folder, capsys):
     {"ACCELERATE_USE_DEEPSPEED": "true"},
     {"ACCELERATE_USE_FSDP": "true"},
     {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "2"},
+    {"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"},
 ])
 def test_what_a_launcher_asks_for_is_honoured_or_refused(folder, environment, monkeypatch, capsys):
     for key, value in environment.items():

@@ -12,6 +12,7 @@ from sptmod_dist.losses import LossConfig
 from sptmod_dist.model import SPTMod, SPTModConfig
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.config import DataConfig, TrainConfig, to_dict, to_yaml
+from sptmod_dist.train.run_folder import HEADER
 
 SNAPSHOT = SPTModConfig(
     channels=(4, 5),
@@ -38,12 +39,12 @@ def make_run(
     config = TrainConfig(model=model, data=data, lengths=(2048,), loss=LossConfig(windows=(256,)))
     about = {"sample_rate": rate, "controls": [control.to_dict() for control in controls]}
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(to_yaml(config))
+    (folder / "config.yaml").write_text(HEADER + to_yaml(config))
     for seed, kind in enumerate(kinds):
         torch.manual_seed(seed)
         effect = SPTMod(model)
         weights = {f"effect.{name}": value for name, value in effect.state_dict().items()}
-        state = {"config": to_dict(config), "data": about}
+        state = {"progress": {}, "config": to_dict(config), "data": about}
         saved = checkpoint.Checkpoint(weights, {}, state)
         checkpoint.save(folder / "checkpoints", f"{kind}-10", saved)
     return folder

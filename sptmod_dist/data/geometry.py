@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sptmod_dist.data.controls import Control
 from sptmod_dist.errors import UserError
+from sptmod_dist.model.lengths import GroupLengths
 
 
 class ShardError(UserError):
@@ -18,7 +19,7 @@ class ShardError(UserError):
 
 
 @dataclass(frozen=True)
-class Geometry:
+class Geometry(GroupLengths):
     """Everything that must agree between a set of shards and whoever reads it."""
 
     sample_rate: int
@@ -30,28 +31,7 @@ class Geometry:
     controls: tuple[Control, ...]
     """The device's controls, in the order of the control vector; empty for a snapshot."""
     lengths: tuple[int, ...]
-    """Samples of output of each sub-sequence, `L_0 … L_{N-1}`."""
     input_length: int
-    """Samples of input that the first sub-sequence needs, `L_0^in`."""
-
-    @property
-    def hop(self) -> int:
-        """Samples from one sequence to the next, `L_c`: outputs tile the recording."""
-        return sum(self.lengths)
-
-    @property
-    def lookback(self) -> int:
-        """Samples of a sequence before its first wanted output."""
-        return self.input_length - self.lengths[0]
-
-    @property
-    def sequence_length(self) -> int:
-        """Samples of one sequence, `L_0^in + L_1 + … + L_{N-1}`."""
-        return self.lookback + self.hop
-
-    def n_sequences(self, samples: int) -> int:
-        """How many whole sequences a recording of this many samples holds."""
-        return max(0, (samples - self.lookback) // self.hop)
 
     def in_words(self) -> list[tuple[str, str]]:
         """Each field's name and value; equal words mean equal fields."""

@@ -110,7 +110,7 @@ def _geometry(fields: dict[str, Any]) -> Geometry:
         lengths=tuple(_each(fields["lengths"], "lengths", lambda v, at: _integer(v, at, 1))),
         input_length=_integer(fields["input_length"], "input_length", 1),
     )
-    if geometry.lookback < 0:
+    if geometry.target_start < 0:
         raise _Bad("input_length is less than the first of lengths")
     if fields["hop"] != geometry.hop:
         raise _Bad("hop is not the sum of lengths")
@@ -212,7 +212,7 @@ def _check_record(index: Index, record: Record, at: str) -> None:
     if record.sequences != geometry.n_sequences(record.samples):
         raise _Bad(f"{at} has {record.samples} samples, which are not {record.sequences} sequences")
     if index.kind == "sequences":
-        exact = geometry.lookback + record.sequences * geometry.hop
+        exact = geometry.target_start + record.sequences * geometry.hop
         if record.samples != exact or record.sequences > index.sequences_per_record:
             raise _Bad(f"{at} is no record of up to {index.sequences_per_record} sequences")
     elif record.start or record.samples != index.items[record.item].samples:

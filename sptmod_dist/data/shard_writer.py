@@ -141,7 +141,7 @@ class SetWriter:
             return
         for first in range(0, count, self.sequences_per_record):
             held = min(self.sequences_per_record, count - first)
-            length = self.geometry.lookback + held * self.geometry.hop
+            length = self.geometry.target_start + held * self.geometry.hop
             yield _Piece(first * self.geometry.hop, length, held)
 
     def _add_record(self, piece: _Piece, members: dict[str, bytes]) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from sptmod_dist.data.controls import Control
 from sptmod_dist.model.config import SPTModConfig
 from sptmod_dist.model.sptmod import SPTMod
-from sptmod_dist.train.config import TrainConfig, from_dict
+from sptmod_dist.train.checkpoint import CheckpointError
+from sptmod_dist.train.config import DTYPES, TrainConfig, from_dict
 from sptmod_dist.train.run_folder import RunError, RunFolder
 
 
@@ -49,14 +50,19 @@ def load_model(run: str | Path, which: Literal["best", "last"] = "best") -> Mode
         raise RunError(f"{run} has no checkpoint: give a folder that a training wrote")
     path, checkpoint = found
     state: dict[str, Any] = checkpoint.state
-    config = from_dict(state["config"])
-    effect = SPTMod(config.model)
+    config = from_dict(state["config"], str(path))
+    effect = SPTMod(config.model).to(DTYPES[config.precision])
     prefix = "effect."
     weights = {
         name.removeprefix(prefix): value
         for name, value in checkpoint.weights.items()
         if name.startswith(prefix)
     }
-    effect.to(next(iter(weights.values())).dtype).load_state_dict(weights)
-    controls = tuple(Control.from_dict(c) for c in state["data"]["controls"])
-    return Model(effect.eval(), config, controls, state["data"]["sample_rate"], path)
+    try:
+        effect.load_state_dict(weights)
+        controls = tuple(Control.from_dict(c) for c in state["data"]["controls"])
+        sample_rate = int(state["data"]["sample_rate"])
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path} does not fit together ({reason}): take another") from None
+    return Model(effect.eval(), config, controls, sample_rate, path)

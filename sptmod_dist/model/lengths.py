@@ -11,6 +11,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+class GroupLengths:
+    """The sums over a group: what whoever has `lengths` and `input_length` can tell."""
+
+    lengths: tuple[int, ...]
+    """Samples of output of each sub-sequence, `L_0 … L_{N-1}`."""
+    input_length: int
+    """Samples of input that the first sub-sequence needs, `L_0^in`."""
+
+    @property
+    def hop(self) -> int:
+        """Samples of output in a group, `L_c`; sequences stand so far apart that outputs tile."""
+        return sum(self.lengths)
+
+    @property
+    def target_start(self) -> int:
+        """Samples of a sequence before its first wanted output."""
+        return self.input_length - self.lengths[0]
+
+    @property
+    def sequence_length(self) -> int:
+        """Samples of one sequence: `L_0^in + L_1 + … + L_{N-1}`."""
+        return self.target_start + self.hop
+
+    def n_sequences(self, samples: int) -> int:
+        """How many whole sequences a recording of so many samples holds."""
+        return max(0, (samples - self.target_start) // self.hop)
+
+
 @dataclass(frozen=True)
 class LengthPlan:
     """The slices and crops of a group's first sub-sequence (DAFx25 section 2.2, from our own sums).

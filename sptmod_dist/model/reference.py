@@ -29,7 +29,7 @@ def reference_config(arguments: Mapping[str, Any]) -> SPTModConfig:
         UserError: where an argument is missing or has a value that the model does not know.
     """
     try:
-        spn = SPNConfig(
+        spn = None if not arguments["spnet"] else SPNConfig(
             channels=tuple(arguments["spnet_out_channels_list"]),
             kernel_sizes=tuple(arguments["spnet_kernel_size_list"]),
             dilations=tuple(arguments["spnet_dilation_list"]),
@@ -54,11 +54,11 @@ def reference_config(arguments: Mapping[str, Any]) -> SPTModConfig:
             cond_size=arguments["cond_size"],
             rnn_cell=arguments["rnn_cell"],
             hidden_size=arguments["rnn_hidden_size"],
-            spn=spn if arguments["spnet"] else None,
+            spn=spn,
         )
-    except KeyError as missing:
+    except (KeyError, TypeError) as error:
         raise UserError(
-            f"the original's arguments lack, or have an unknown value for, {missing}: give those "
+            f"the original's arguments lack, or have an impossible value for, {error}: give those "
             "that its constructor was called with"
         ) from None
 
@@ -78,8 +78,9 @@ def load_reference(
     ours = reference_config(config)
     effect = SPTMod(ours)
     spn = StatePredictionNetwork(ours) if ours.spn else None
+    _refuse_strangers(weights, effect, spn)
     with torch.no_grad():
-        for name, parameter in _named_parameters(effect, spn):
+        for name, parameter in named_reference_parameters(effect, spn):
             if name not in weights:
                 raise UserError(f"the original's weights lack {name!r}: is this its whole state?")
             value = torch.as_tensor(weights[name])
@@ -93,9 +94,21 @@ def load_reference(
     return effect, spn
 
 
+def _refuse_strangers(
+    weights: Mapping[str, Any], effect: SPTMod, spn: StatePredictionNetwork | None
+) -> None:
+    """A weight without a place means that the arguments are of a smaller model."""
+    strangers = set(weights) - set(reference_weights(effect, spn))
+    if strangers:
+        raise UserError(
+            f"the original's weights hold {min(strangers)!r}, for which its arguments have no "
+            "place: weights and arguments are of two models"
+        )
+
+
 def reference_weights(effect: SPTMod, spn: StatePredictionNetwork | None) -> dict[str, Tensor]:
     """Both networks' weights under the original's names: a state dict that it loads."""
-    weights = {n: p.detach().clone() for n, p in _named_parameters(effect, spn)}
+    weights = {n: p.detach().clone() for n, p in named_reference_parameters(effect, spn)}
     for name, value in weights.items():
         if "conv11" in name and value.dim() == 2:  # a 1x1 convolution there, a linear layer here
             weights[name] = value.unsqueeze(-1)
@@ -111,14 +124,8 @@ def reference_weights(effect: SPTMod, spn: StatePredictionNetwork | None) -> dic
 
 def named_reference_parameters(
     effect: SPTMod, spn: StatePredictionNetwork | None
-) -> dict[str, nn.Parameter]:
-    """Our parameters by the original's names; its 1x1 convolutions are linear layers here."""
-    return dict(_named_parameters(effect, spn))
-
-
-def _named_parameters(
-    effect: SPTMod, spn: StatePredictionNetwork | None
 ) -> Iterator[tuple[str, nn.Parameter]]:
+    """Our parameters by the original's names; its 1x1 convolutions are linear layers here."""
     block: Any  # ModuleList forgets what it holds
     for j, block in enumerate(effect.blocks):
         yield from _affine(f"s_convs.{j}.conv", block.conv.conv)

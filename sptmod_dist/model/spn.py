@@ -6,6 +6,8 @@ the size of its states (DAFx25, section 2.3).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -102,7 +104,8 @@ def dropout_factors(config: SPTModConfig, batch_size: int, seed: int) -> Tensor 
     shape = (batch_size, config.n_blocks, config.state_size)
     if spn.dropout_items:
         keep = torch.ones(shape)
-        keep[: int(spn.dropout * batch_size)] = 0
+        # A share such as 0.29 of 100 is 28.999… in binary; the sum brings it back to 29.
+        keep[: math.floor(spn.dropout * batch_size + 1e-9)] = 0
         return keep
     uniform = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
     return (uniform >= spn.dropout) / (1 - spn.dropout)

@@ -28,6 +28,8 @@ WEIGHTS, MOMENTS, STATE, MANIFEST = (
     "manifest.json",
 )
 
+_NEW, _OLD = ".writing-", ".replaced-"
+
 
 class CheckpointError(UserError):
     """A checkpoint that is missing, damaged or of another format."""
@@ -49,38 +51,57 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Half-written checkpoints of a process that was killed; only ours have such names."""
-    for path in folder.glob(".writing-*"):
-        shutil.rmtree(path, ignore_errors=True)
+def _tidy(folder: Path) -> None:
+    """After a process that was killed: remove what is half, put back what was being replaced."""
+    for path in folder.glob(f"{_OLD}*"):
+        target = folder / path.name.removeprefix(_OLD)
+        if target.exists():
+            shutil.rmtree(path)
+        else:
+            path.rename(target)
+    for path in folder.glob(f"{_NEW}*"):
+        shutil.rmtree(path)
 
 
 def save(folder: Path, name: str, checkpoint: Checkpoint) -> Path:
-    """Write FOLDER/NAME whole: to a temporary folder, flushed to the disk, then renamed."""
+    """Write FOLDER/NAME whole: to a temporary folder, flushed to the disk, then renamed.
+
+    Raises:
+        OSError: the disk is full or not writable; what was there before stays.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
-    temporary, target = folder / f".writing-{name}", folder / name
-    temporary.mkdir()
+    _tidy(folder)
+    new, old, target = folder / f"{_NEW}{name}", folder / f"{_OLD}{name}", folder / name
+    new.mkdir()
     try:
-        save_file(checkpoint.weights, temporary / WEIGHTS)
-        save_file(checkpoint.moments, temporary / MOMENTS)
-        (temporary / STATE).write_text(json.dumps(checkpoint.state, indent=1) + "\n")
-        files = {
-            file: {"bytes": (temporary / file).stat().st_size, "sha256": _digest(temporary / file)}
-            for file in (WEIGHTS, MOMENTS, STATE)
-        }
-        manifest = {"format": FORMAT, "files": files}
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        for path in temporary.iterdir():
-            fsync_file(path)
-        fsync_dir(temporary)
-        if target.exists():  # the same iteration again, after a resume: the new one replaces it
-            shutil.rmtree(target)
-        temporary.rename(target)
+        _write(new, checkpoint)
+        if target.exists():  # the same iteration again, after a resume
+            target.rename(old)
+        new.rename(target)
         fsync_dir(folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    try:
+        save_file(checkpoint.weights, folder / WEIGHTS)
+        save_file(checkpoint.moments, folder / MOMENTS)
+    except SafetensorError as error:  # what this library makes of a full disk
+        raise OSError(str(error)) from error
+    state = json.dumps(checkpoint.state, indent=1, allow_nan=False)
+    (folder / STATE).write_text(state + "\n")
+    files = {
+        file: {"bytes": (folder / file).stat().st_size, "sha256": _digest(folder / file)}
+        for file in (WEIGHTS, MOMENTS, STATE)
+    }
+    manifest = {"format": FORMAT, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    for path in folder.iterdir():
+        fsync_file(path)
+    fsync_dir(folder)
 
 
 def load(path: Path) -> Checkpoint:
@@ -92,9 +113,13 @@ def load(path: Path) -> Checkpoint:
     _check(path)
     try:
         state = json.loads((path / STATE).read_text())
-        return Checkpoint(load_file(path / WEIGHTS), load_file(path / MOMENTS), state)
+        checkpoint = Checkpoint(load_file(path / WEIGHTS), load_file(path / MOMENTS), state)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): take another checkpoint") from None
+    for key in ("progress", "config", "data"):
+        if not isinstance(state, dict) or not isinstance(state.get(key), dict):
+            raise CheckpointError(f"{path / STATE} lacks {key!r}: take another checkpoint")
+    return checkpoint
 
 
 def _check(path: Path) -> None:
@@ -104,8 +129,8 @@ def _check(path: Path) -> None:
         expected = {file: files[file]["sha256"] for file in (WEIGHTS, MOMENTS, STATE)}
     except (OSError, ValueError, KeyError, TypeError):
         raise CheckpointError(
-            f"{path / MANIFEST} is missing or unreadable, so this is no whole checkpoint: take "
-            "another one"
+            f"{path / MANIFEST} is missing or unreadable, so this is no whole checkpoint: give "
+            "another one, such as runs/NAME/checkpoints/step-00001000"
         ) from None
     if form != FORMAT:
         raise CheckpointError(f"{path} has the format {form!r}; this version reads {FORMAT!r}")
@@ -118,14 +143,19 @@ def _check(path: Path) -> None:
             raise CheckpointError(f"{path / file} is damaged: take another checkpoint")
 
 
+def iteration_of(path: Path) -> int:
+    """The iteration that a checkpoint's name tells."""
+    return int(path.name.rpartition("-")[2])
+
+
 def find(folder: Path, prefix: str) -> list[Path]:
     """The checkpoints `PREFIX-NUMBER` in a folder, newest first."""
     found = [
         path
         for path in folder.glob(f"{prefix}-*")
-        if path.is_dir() and path.name.removeprefix(f"{prefix}-").isdigit()
+        if path.is_dir() and path.name.removeprefix(f"{prefix}-").isdecimal()
     ]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    return sorted(found, key=iteration_of, reverse=True)
 
 
 def prune(folder: Path, prefix: str, keep: int) -> None:

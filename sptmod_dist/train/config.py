@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 import yaml
 
 from sptmod_dist import settings
@@ -21,6 +22,7 @@ from sptmod_dist.errors import UserError
 from sptmod_dist.losses import LossConfig
 from sptmod_dist.model.config import SPTModConfig
 
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
 ONE_PRECISION = "this model trains in float32 (float64 is for proofs)"
 
 
@@ -206,11 +208,13 @@ def nearest_multiples(value: int, step: int) -> str:
 
 
 def _check_name(name: str) -> None:
-    if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", name):
+    if name.strip() in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\ud800-\udfff]", name):
         raise ConfigError(
             f"name is {name!r}, but must be a plain folder name without slashes: "
             "set runs_dir for the folder around it"
         )
+    if len(name.encode()) > 200:
+        raise ConfigError(f"name has {len(name.encode())} bytes; a folder's name takes 200")
 
 
 def _check_folders(config: TrainConfig) -> None:

@@ -21,6 +21,7 @@ from sptmod_dist.errors import UserError
 from sptmod_dist.tbptt import spn_loss
 
 T = TypeVar("T")
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 Tensors = dict[str, Tensor]
 
 
@@ -53,11 +54,27 @@ def _refuse_unsupported(environment: Mapping[str, str]) -> None:
                 f"the launcher asks for {name}, but training is spread by DDP: launch with "
                 "--config_file launch/accelerate/ddp.yaml (GPUs) or cpu.yaml"
             )
+    backend = environment.get("ACCELERATE_DYNAMO_BACKEND", "no")
+    if backend.lower() != "no":
+        raise EngineError(
+            f"the launcher asks for torch.compile by {backend!r}, which does nothing for recurrent "
+            "layers: launch with --dynamo_backend no"
+        )
     steps = environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
     if steps != "1":
         raise EngineError(
             f"the launcher asks for {steps} gradient accumulation steps, but each iteration of a "
             "group is one optimizer step: set it to 1 and choose batch_size instead"
+        )
+
+
+def _refuse_too_many(environment: Mapping[str, str]) -> None:
+    """Accelerate would fail with a traceback where two processes meet on one GPU."""
+    gpus, processes = torch.cuda.device_count(), int(environment.get("LOCAL_WORLD_SIZE", 1))
+    if 0 < gpus < processes:
+        raise EngineError(
+            f"{processes} processes were launched on a machine with {gpus} GPU(s): launch one a "
+            "GPU (launch/accelerate/ddp.yaml), or set CUDA_VISIBLE_DEVICES= for the CPU"
         )
 
 
@@ -73,6 +90,8 @@ class Engine:
 
     def __init__(self, processes: int | None = None) -> None:
         _refuse_unsupported(os.environ)
+        _refuse_too_many(os.environ)
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32, on a GPU too
         cpu = not torch.cuda.is_available()
         self._accelerator = Accelerator(cpu=cpu, mixed_precision="no", dynamo_backend="no")
         self.rank = self._accelerator.process_index
@@ -137,7 +156,11 @@ class Engine:
     # Agreement ---------------------------------------------------------------------------------
 
     def together(self, action: Callable[[], T]) -> T:
-        """Run an action on every rank; where one refuses, all raise the same sentence."""
+        """Run an action without collectives on every rank; where one refuses, all refuse alike.
+
+        Raises:
+            SharedError: the first refusal, with its rank where that is not 0.
+        """
         try:
             result, refusal = action(), None
         except UserError as error:
@@ -148,7 +171,11 @@ class Engine:
         return result
 
     def on_main(self, action: Callable[[], T]) -> T:
-        """Run an action on rank 0 and give its result, or its refusal, to every rank."""
+        """Run an action on rank 0 and give its result, or its refusal, to every rank.
+
+        Raises:
+            SharedError: rank 0's refusal.
+        """
         packet: list[Any] = [None]
         self.together(lambda: packet.__setitem__(0, action()) if self.is_main else None)
         if self.world_size > 1:
@@ -178,8 +205,8 @@ class Engine:
             positions = self.gather([position])
             other = next(r for r, p in enumerate(positions) if p != positions[0])
             raise SharedError(
-                f"the ranks have lost each other: rank 0 is at {positions[0]}, rank {other} at "
-                f"{positions[other]}; all were stopped, resume from the last checkpoint"
+                f"the ranks have lost each other: rank 0 is at {positions[0]:.200}, rank {other} "
+                f"at {positions[other]:.200}; all were stopped before they learned from it"
             )
 
     def share(self, values: Tensor) -> Tensor:
@@ -199,18 +226,48 @@ class Engine:
         return weights, moments
 
     def load(self, weights: Tensors, moments: Tensors) -> None:
-        """Take weights and moments in the canonical form, whatever engine wrote them."""
+        """Take weights and moments in the canonical form, whatever engine wrote them.
+
+        Raises:
+            EngineError: a name, shape or type that is not this model's; nothing was taken then.
+        """
+        self._check_weights(weights)
+        self._check_moments(weights, moments)
         for name, key, parameter in self._parameters():
             with torch.no_grad():
                 parameter.copy_(weights[f"{name}.{key}"])
-            entries = {
-                entry: moments[f"{name}.{key}.{entry}"]
-                for entry in ("step", "exp_avg", "exp_avg_sq")
-                if f"{name}.{key}.{entry}" in moments
+            entries = {entry: moments.get(f"{name}.{key}.{entry}") for entry in _MOMENTS}
+            self._optimizers[name].state[parameter] = {
+                entry: value if entry == "step" else value.to(self.device)
+                for entry, value in entries.items()
+                if value is not None
             }
-            if entries:
-                place = {k: v if k == "step" else v.to(self.device) for k, v in entries.items()}
-                self._optimizers[name].state[parameter] = place
+
+    def _check_weights(self, weights: Tensors) -> None:
+        ours = {f"{name}.{key}": p for name, key, p in self._parameters()}
+        for key in sorted({*ours, *weights}):
+            if key not in ours or key not in weights:
+                where = "the model" if key not in ours else "the checkpoint"
+                raise EngineError(f"{where} has no parameter {key}: they are of two models")
+            want, have = ours[key], weights[key]
+            if (want.shape, want.dtype) != (have.shape, have.dtype):
+                raise EngineError(
+                    f"the checkpoint's {key} is {tuple(have.shape)} {have.dtype}, the model's "
+                    f"{tuple(want.shape)} {want.dtype}: they are of two models"
+                )
+
+    def _check_moments(self, weights: Tensors, moments: Tensors) -> None:
+        """Adam has all three entries of a parameter that it stepped, and nothing else."""
+        for key in {name.rpartition(".")[0] for name in moments}:
+            shapes = [
+                tuple(moments[f"{key}.{entry}"].shape) if f"{key}.{entry}" in moments else None
+                for entry in _MOMENTS
+            ]
+            if key not in weights or shapes != [(), *2 * [tuple(weights[key].shape)]]:
+                raise EngineError(
+                    f"the checkpoint's optimizer moments of {key} are incomplete or of another "
+                    "shape: take another checkpoint"
+                )
 
     def _parameters(self) -> list[tuple[str, str, nn.Parameter]]:
         return [

@@ -62,22 +62,39 @@ def train(config: TrainConfig, resume: str | None = None, overwrite: bool = Fals
 def train_on(
     engine: Engine, config: TrainConfig, resume: str | None = None, overwrite: bool = False
 ) -> int:
-    """As `train`, among processes that have met already; several trainings can follow."""
+    """As `train`, among processes that have met already; several trainings can follow.
+
+    Raises:
+        UserError: as `train`.
+    """
     run = RunFolder(Path(config.runs_dir) / config.name)
     saved = engine.on_main(lambda: _find_checkpoint(run, resume))
-    summary = engine.on_main(run.summary) if resume == "auto" else None
     data = engine.together(lambda: _open_data(config))
     trainer = engine.together(lambda: Trainer(config, engine, run, *data))
+    trainer.connect()
     if saved is not None:
-        engine.together(lambda: trainer.resume(saved[1]))
+        engine.together(lambda: trainer.resume(*saved))
+        summary = engine.on_main(run.summary) if resume == "auto" else None
         if summary is not None and trainer.finished:
-            _say(engine, f"{run.path} is finished: {_in_words(summary)}")
+            _say(engine, f"{run.path} is finished: {_in_words(_summary(trainer))}")
             return FINISHED
-    engine.on_main(lambda: run.prepare(
-        to_yaml(config), resuming=resume is not None, overwrite=overwrite
-    ))
+    newest, text = trainer.progress.iteration, to_yaml(config)
+    engine.on_main(
+        lambda: run.prepare(
+            text, resuming=resume is not None, overwrite=overwrite, newest=newest
+        )
+    )
+    if saved is not None and not engine.on_main(
+        lambda: run.has_best(trainer.progress.best_iteration)
+    ):
+        trainer.forget_best()
     _say(engine, _announcement(config, engine, trainer, saved))
-    if not trainer.fit():
+    try:
+        finished = trainer.fit()
+    finally:
+        if engine.is_main:
+            run.unlock()
+    if not finished:
         at = trainer.progress.iteration
         _say(engine, f"stopped at iteration {at} after a checkpoint: continue with --resume auto")
         return REQUEUE

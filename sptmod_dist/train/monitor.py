@@ -1,7 +1,8 @@
 """What a training shows while it runs: TensorBoard, metrics.jsonl, a progress bar, log files.
 
-Rank 0 alone writes events and draws the bar; each rank has a log file. Numbers stay on the device
-until a record is due, so that watching costs no synchronisation at every iteration.
+Rank 0 alone writes events and draws the bar; each rank has a log file. It is told a group at a
+time, so watching costs no stop of the device at every iteration. A disk that is full silences
+TensorBoard and metrics.jsonl, and not the training.
 """
 
 from __future__ import annotations
@@ -50,6 +51,14 @@ class Clock:
         return time.perf_counter() - self.start
 
 
+def _is_until(line: str, iteration: int) -> bool:
+    """Whether a line is whole (a kill may have cut it) and of an iteration until this one."""
+    try:
+        return bool(json.loads(line)["iteration"] <= iteration)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 class Monitor:
     """Collect, average and show.
 
@@ -76,7 +85,7 @@ class Monitor:
         self.clock = Clock()
         self._run, self._every, self._shown_at = run, every, iteration
         self._audio, self._learning_rate = seconds_per_iteration, learning_rate
-        self._groups: list[Tensor] = []
+        self._sum, self._n_groups = torch.zeros(()), 0
         self._last = (0.0, 0.0, 0.0)
         self._writer: SummaryWriter | None = None
         self._handler = logging.FileHandler(run.log_file(rank))
@@ -85,7 +94,8 @@ class Monitor:
         logger.setLevel(logging.INFO)
         logger.propagate = False
         self._st: float | None = None
-        if rank == 0:
+        self._is_main = rank == 0
+        if self._is_main:
             self._writer = SummaryWriter(str(run.tensorboard), purge_step=iteration + 1)
             self._forget_after(iteration)
         self._bar = tqdm(
@@ -102,14 +112,14 @@ class Monitor:
         if not self._run.metrics.is_file():
             return
         lines = self._run.metrics.read_text().splitlines()
-        kept = [line for line in lines if json.loads(line)["iteration"] <= iteration]
+        kept = [line for line in lines if _is_until(line, iteration)]
         with atomic_write(self._run.metrics) as path:
             path.write_text("".join(f"{line}\n" for line in kept))
 
     def say(self, message: str) -> None:
         """A line for the user, above the bar, and for this rank's log."""
         logger.info(message)
-        if self._writer is not None:
+        if self._is_main:
             self._bar.write(message, file=sys.stderr)
 
     def group(self, iteration: int, values: Tensor) -> None:
@@ -119,27 +129,28 @@ class Monitor:
             iteration: how many were done, this group's included.
             values: loss terms and gradient norms of each sub-sequence, means over the ranks.
 
-        Shape: values [N, 5 + 2], on the CPU.
+        Shape: values [N, terms + 2], on the CPU.
         """
-        self._groups.append(values)
-        done = iteration - self._bar.n
-        self._bar.set_postfix(loss=f"{values[:, 4].mean():.4f}", ST=self._st, refresh=False)
-        self._bar.update(done)
+        self._sum, self._n_groups = self._sum + values, self._n_groups + 1
+        loss = values[:, LossTerms._fields.index("total")].mean()
+        self._bar.set_postfix(loss=f"{loss:.4f}", ST=self._st, refresh=False)
+        self._bar.update(iteration - self._bar.n)
         if iteration - self._shown_at >= self._every:
             self._show(iteration)
 
     def _show(self, iteration: int) -> None:
-        values = torch.stack(self._groups).mean(0)  # [N, 7]
+        values = self._sum / self._n_groups
+        terms, norms = values.split([len(LossTerms._fields), 2], dim=1)
         scalars: dict[str, float] = {}
-        for t, term in enumerate(LossTerms._fields):
-            scalars[f"train/{term}"] = values[:, t].mean().item()
-            for i, value in enumerate(values[:, t].tolist()):
+        for term, column in zip(LossTerms._fields, terms.T, strict=True):
+            scalars[f"train/{term}"] = column.mean().item()
+            for i, value in enumerate(column.tolist()):
                 scalars[f"train_by_sub_sequence/{term}/{i}"] = value
-        scalars["optimizer/gradient_norm_effect"] = values[:, 5].mean().item()
-        scalars["optimizer/gradient_norm_spn"] = values[0, 6].item()
+        scalars["optimizer/gradient_norm_effect"] = norms[:, 0].mean().item()
+        scalars["optimizer/gradient_norm_spn"] = norms[0, 1].item()
         scalars["optimizer/learning_rate"] = self._learning_rate
         self._write(scalars | self._speed(iteration), iteration)
-        self._groups, self._shown_at = [], iteration
+        self._sum, self._n_groups, self._shown_at = torch.zeros(()), 0, iteration
 
     def _speed(self, iteration: int) -> dict[str, float]:
         now = (self.clock.seconds, self.clock.spent["data"], self.clock.spent["validation"])
@@ -156,8 +167,18 @@ class Monitor:
     def _write(self, scalars: dict[str, float], iteration: int) -> None:
         if self._writer is None:
             return
-        for tag, value in scalars.items():
-            self._writer.add_scalar(tag, value, iteration)
+        with self._unless_full():
+            for tag, value in scalars.items():
+                self._writer.add_scalar(tag, value, iteration)
+
+    @contextmanager
+    def _unless_full(self) -> Iterator[None]:
+        """Give up TensorBoard, once and aloud, where the disk takes no more."""
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            self.say(f"TensorBoard and metrics.jsonl end here ({error}); training goes on")
 
     def validation(self, iteration: int, epoch: int, result: Validation, best: bool) -> None:
         """Show and keep a validation's figures."""
@@ -171,8 +192,8 @@ class Monitor:
         self._write(scalars, iteration)
         line: dict[str, Any] = {"iteration": iteration, "epoch": epoch, **asdict(result)}
         if self._writer is not None:
-            with open(self._run.metrics, "a") as file:
-                file.write(json.dumps(line) + "\n")
+            with self._unless_full(), open(self._run.metrics, "a") as file:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
         self.say(
             f"iteration {iteration}, epoch {epoch}: ST {result.st['total']:.4f} (ESR "
             f"{result.st['esr']:.4f}), WT {result.wt['total']:.4f}{', the best so far' * best}"
@@ -182,6 +203,7 @@ class Monitor:
         """Flush everything."""
         self._bar.close()
         if self._writer is not None:
-            self._writer.close()
+            with self._unless_full():
+                self._writer.close()
         logger.removeHandler(self._handler)
         self._handler.close()

@@ -1,15 +1,17 @@
 """A run's folder, `runs/NAME/`: what is in it, who may write there, and what may be removed.
 
 config.yaml, tensorboard/, checkpoints/, logs/, metrics.jsonl and, at the end, summary.json.
-Nothing is ever deleted but these, and only where a config.yaml shows that the folder is a run.
+Nothing is ever deleted but these, and only where config.yaml begins with the line that shows that
+the folder is a run.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
@@ -25,6 +27,8 @@ OURS = (
     "summary.json",
     "evaluation",
 )
+
+HEADER = "# sptmod-dist run: every setting of the training, resolved\n"
 
 
 class RunError(UserError):
@@ -49,41 +53,80 @@ class RunFolder:
         """Where a rank writes what it has to say."""
         return self.path / "logs" / f"rank{rank}.log"
 
-    def prepare(self, resolved_config: str, *, resuming: bool, overwrite: bool) -> None:
+    @property
+    def is_run(self) -> bool:
+        """Whether a training of ours wrote this folder."""
+        try:
+            return (self.path / "config.yaml").read_text().startswith(HEADER)
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def prepare(
+        self, resolved_config: str, *, resuming: bool, overwrite: bool, newest: int = 0
+    ) -> None:
         """Make the folder ready for a training, or refuse; nothing foreign is touched.
 
         Args:
             resolved_config: YAML, stored in the run.
             resuming: go on in a folder that exists.
             overwrite: remove what an earlier training wrote.
+            newest: the iteration to go on from; a run that is further is not thrown back.
 
         Raises:
-            RunError: where the folder holds another run and neither is asked for, or where it
-                holds something that is no run, or cannot be written.
+            RunError: where the folder holds another run and neither is asked for, where it holds
+                something that is no run, is in use by another training or cannot be written.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise RunError(f"{self.path} is a file: choose another name or runs_dir")
-        if self.path.is_dir() and any(self.path.iterdir()) and not resuming:
-            self._clear(overwrite)
         try:
+            if self.path.exists() and not self.path.is_dir():
+                raise RunError(f"{self.path} is a file: choose another name or runs_dir")
+            occupied = self.path.is_dir() and any(self.path.iterdir())
+            if occupied:
+                self._check_occupied(resuming, overwrite, newest)
             (self.path / "logs").mkdir(parents=True, exist_ok=True)
+            self._lock()
+            if occupied and not resuming:
+                self._clear()
             self._summary.unlink(missing_ok=True)
+            (self.path / "logs").mkdir(exist_ok=True)
             with atomic_write(self.path / "config.yaml") as path:
-                path.write_text(resolved_config)
+                path.write_text(HEADER + resolved_config)
         except OSError as error:
             raise RunError(f"{self.path} cannot be written ({error.strerror})") from None
 
-    def _clear(self, overwrite: bool) -> None:
-        if not overwrite:
+    def _check_occupied(self, resuming: bool, overwrite: bool, newest: int) -> None:
+        if not (resuming or overwrite):
             raise RunError(
                 f"{self.path} exists: continue it with --resume, replace it with --overwrite, or "
                 "give this run another name"
             )
-        if not (self.path / "config.yaml").is_file():
+        if not self.is_run:
             raise RunError(
-                f"{self.path} holds no run (there is no config.yaml), so nothing in it is "
-                "overwritten: choose another name or runs_dir"
+                f"{self.path} holds no run (no config.yaml of ours), so nothing in it is touched: "
+                "choose another name or runs_dir"
             )
+        later = checkpoint.find(self.checkpoints, "step")
+        if resuming and later and checkpoint.iteration_of(later[0]) > newest:
+            raise RunError(
+                f"{self.path} is further than iteration {newest} ({later[0].name}): continue it "
+                "with --resume auto, or give the new run another name"
+            )
+
+    def _lock(self) -> None:
+        """Keep two trainings from writing one run; the lock goes when the process does."""
+        self._lock_file: IO[str] = open(self.path / ".lock", "w")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{self.path} is being written by another training: wait for it, or give this run "
+                "another name"
+            ) from None
+
+    def unlock(self) -> None:
+        """Let another training have the folder."""
+        self._lock_file.close()
+
+    def _clear(self) -> None:
         for name in OURS:
             path = self.path / name
             if path.is_dir() and not path.is_symlink():
@@ -113,17 +156,26 @@ class RunFolder:
         Raises:
             RunError: where this is no run, or it has not validated yet.
         """
-        if not (self.path / "config.yaml").is_file():
+        if not self.is_run:
             raise RunError(f"{self.path} is no run: give a folder that a training wrote")
         for path in checkpoint.find(self.checkpoints, "best"):
             return path, checkpoint.load(path)
         raise RunError(f"{self.path} has no checkpoint yet: train it, or continue it with --resume")
 
+    def has_best(self, iteration: int) -> bool:
+        """Whether the best checkpoint is the one of this iteration."""
+        found = checkpoint.find(self.checkpoints, "best")
+        return bool(found) and checkpoint.iteration_of(found[0]) == iteration
+
     def summary(self) -> dict[str, Any] | None:
         """What the finished run reported; None while it is unfinished."""
-        return json.loads(self._summary.read_text()) if self._summary.is_file() else None
+        try:
+            summary = json.loads(self._summary.read_text())
+        except (OSError, ValueError):
+            return None
+        return summary if isinstance(summary, dict) else None
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Mark the run as finished."""
         with atomic_write(self._summary) as path:
-            path.write_text(json.dumps(summary, indent=1) + "\n")
+            path.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")

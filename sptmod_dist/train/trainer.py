@@ -7,11 +7,12 @@ group and nowhere else; a stop, a checkpoint and a resume happen between groups.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -27,45 +28,35 @@ from sptmod_dist.model.spn import StatePredictionNetwork, dropout_factors
 from sptmod_dist.model.sptmod import SPTMod
 from sptmod_dist.tbptt import Schedule, forward
 from sptmod_dist.train import checkpoint
-from sptmod_dist.train.checkpoint import Checkpoint
-from sptmod_dist.train.config import TrainConfig, to_dict
-from sptmod_dist.train.engine import Engine
+from sptmod_dist.train.checkpoint import Checkpoint, CheckpointError
+from sptmod_dist.train.config import DTYPES, TrainConfig, to_dict
+from sptmod_dist.train.engine import Engine, SharedError
 from sptmod_dist.train.monitor import Monitor
+from sptmod_dist.train.progress import Progress, differences
 from sptmod_dist.train.run_folder import RunFolder
 from sptmod_dist.train.validation import Validator
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class TrainingError(UserError):
     """A training that cannot go on."""
 
 
-@dataclass
-class Progress:
-    """Where a training stands, always at a group's boundary."""
-
-    epoch: int = 0
-    group: int = 0
-    """The next group of the epoch."""
-    iteration: int = 0
-    """Iterations done."""
-    validated_at: int = 0
-    """The iteration of the last validation."""
-    best: float = math.inf
-    """The least ST validation loss."""
-    best_iteration: int = 0
-
-
 class Interrupt:
-    """Remembers a signal that asks to stop; the training looks at it between groups."""
+    """Remembers a signal that asks to stop; the training looks at it between groups.
+
+    A launcher may send a second signal on the heels of the first; a second Ctrl-C that comes later
+    is a person who will not wait.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked_at: float | None = None
         self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        now = time.monotonic()
+        if number == signal.SIGINT and self.asked_at is not None and now - self.asked_at > 1:
+            raise KeyboardInterrupt
+        self.asked_at = self.asked_at or now
 
     def release(self) -> None:
         """Give the signals back to whoever had them."""
@@ -74,13 +65,16 @@ class Interrupt:
 
 
 class Trainer:
-    """One training on this rank.
+    """One training on this rank; `connect` brings it together with the others.
 
     Args:
         config: every setting.
         engine: this process among the others.
         run: where results go.
         train, validation: the data; their geometry is the model's.
+
+    Raises:
+        UserError: processes that do not divide the batch, or fewer sequences than it takes.
     """
 
     def __init__(
@@ -93,6 +87,7 @@ class Trainer:
     ) -> None:
         self.config, self.engine, self.run = config, engine, run
         self.progress = Progress()
+        self._stopping = False
         self.dtype = DTYPES[config.precision]
         self.schedule = Schedule(config.model, config.lengths)
         self.loss = Loss(config.loss)
@@ -118,9 +113,17 @@ class Trainer:
             config.validation.windows_at_once,
             self.dtype,
         )
-        self._build_networks()
 
-    def _build_networks(self) -> None:
+    def connect(self) -> None:
+        """Build the networks and spread them; every rank must call this.
+
+        Raises:
+            SharedError: the ranks were given different settings or data.
+        """
+        settings = {**to_dict(self.config), "data": self.data}  # folders may differ, data may not
+        about = json.dumps(settings, sort_keys=True)
+        digest = hashlib.sha256(about.encode()).hexdigest()[:16]
+        self.engine.agree(f"the start, with settings and data of digest {digest}")
         torch.manual_seed(self.config.seed)
         effect = SPTMod(self.config.model).to(self.dtype)
         spn = StatePredictionNetwork(self.config.model) if self.config.model.spn else None
@@ -143,7 +146,7 @@ class Trainer:
         try:
             while not self.finished:
                 for group in self._groups():
-                    self._end_of_group(self._learn(group))
+                    self._end_of_group(group, self._learn(group))
                     if self._stopping or self.finished:
                         break
                 else:
@@ -151,12 +154,14 @@ class Trainer:
                 if self._stopping:
                     self._save("step")
                     return False
-                if self.finished or self._validation_is_due:
+                if self._validation_is_due:
                     self._validate()
+            if progress.validated_at < progress.iteration:
+                self._validate()  # the end of training, wherever in an epoch
             return True
         finally:
-            self._interrupt.release()
             self.monitor.close()
+            self._interrupt.release()
 
     @property
     def finished(self) -> bool:
@@ -168,7 +173,7 @@ class Trainer:
     @property
     def _validation_is_due(self) -> bool:
         since = self.progress.iteration - self.progress.validated_at
-        return since >= self.config.validation.every
+        return since >= self.config.validation.every and not self.finished
 
     def _groups(self) -> Iterator[Group]:
         """This rank's groups from the cursor to the epoch's end, agreed on with the other ranks."""
@@ -189,7 +194,7 @@ class Trainer:
     def _learn(self, group: Group) -> Tensor:
         """One group: N iterations, each a step of Adam.
 
-        Shape: loss terms and gradient norms of each iteration, [N, 5 + 2].
+        Shape: loss terms and both gradient norms of each iteration, [N, terms + 2].
         """
         x, y, controls = (
             tensor.to(self.engine.device, self.dtype, non_blocking=True)
@@ -213,8 +218,8 @@ class Trainer:
         rows = slice(group.rows.start, group.rows.stop)
         return None if keep is None else keep[rows].to(self.engine.device, self.dtype)
 
-    def _end_of_group(self, figures: Tensor) -> None:
-        """Advance the cursor and exchange what all must know; the one stop of the device a group.
+    def _end_of_group(self, group: Group, figures: Tensor) -> None:
+        """Advance the cursor and exchange what all must know.
 
         A stop that one rank was asked for, a checkpoint that rank 0's clock asks for and the mean
         losses travel in one small exchange, so that every rank decides the same.
@@ -222,34 +227,40 @@ class Trainer:
         self.progress.group += 1
         self.progress.iteration += len(self.schedule.lengths)
         due = time.monotonic() - self._saved > 60 * self.config.checkpoint.minutes
-        mine = [float(self._interrupt.asked), float(due)]
+        mine = [float(self._interrupt.asked_at is not None), float(due)]
         head = torch.tensor(mine, dtype=torch.float64, device=figures.device)
         table = self.engine.share(torch.cat([head, figures.flatten().double()]))
         self._stopping = bool(table[:, 0].any())
+        self._refuse_non_finite(group, table[:, 2:])
         means = table[:, 2:].mean(0).unflatten(0, figures.shape)
-        self._refuse_non_finite(means)
         self.monitor.group(self.progress.iteration, means)
         if table[0, 1]:
             self._save("step")
 
-    def _refuse_non_finite(self, means: Tensor) -> None:
-        if means.isfinite().all():
-            return
-        bad = int((~means.isfinite()).any(1).nonzero()[0])
-        at = self.progress.iteration - len(means) + bad + 1
-        raise TrainingError(
-            f"the loss or a gradient is not finite at iteration {at}: nothing of it was saved; "
-            "lower optimizer.learning_rate, or look at the data with 'sptmod-dist shards verify'"
-        )
+    def _refuse_non_finite(self, group: Group, table: Tensor) -> None:
+        """The same on every rank: a row a rank, [W, …]."""
+        bad = [rank for rank, row in enumerate(table) if not row.isfinite().all()]
+        if bad:
+            raise SharedError(
+                f"the loss or a gradient is not finite by iteration {self.progress.iteration} "
+                f"(epoch {group.epoch}, group {group.index}, rank {', '.join(map(str, bad))}): "
+                "nothing of it was saved; start a run with a lower optimizer.learning_rate"
+            )
 
     def _validate(self) -> None:
         progress = self.progress
         with self.monitor.clock.measure("validation"):
             result = self.validator.run()
+        st = result.st["total"]
+        if not math.isfinite(st + result.wt["total"] + result.st_whole["total"]):
+            raise SharedError(
+                f"the validation loss is not finite at iteration {progress.iteration}: nothing of "
+                "it was saved; start a run with a lower optimizer.learning_rate"
+            )
         progress.validated_at = progress.iteration
-        better = result.st["total"] < progress.best
+        better = progress.best is None or st < progress.best
         if better:
-            progress.best, progress.best_iteration = result.st["total"], progress.iteration
+            progress.best, progress.best_iteration = st, progress.iteration
         self.monitor.validation(progress.iteration, progress.epoch, result, better)
         if better:
             self._save("best")
@@ -262,42 +273,49 @@ class Trainer:
         self._saved = time.monotonic()
         if not self.engine.is_main:
             return
-        weights, moments = self.engine.export()
         name = f"{kind}-{self.progress.iteration:08d}"
         try:
-            checkpoint.save(
-                self.run.checkpoints, name, Checkpoint(weights, moments, self._state())
-            )
+            saved = Checkpoint(*self.engine.export(), self._state())
+            checkpoint.save(self.run.checkpoints, name, saved)
             keep = self.config.checkpoint.keep if kind == "step" else 1
             checkpoint.prune(self.run.checkpoints, kind, keep)
         except OSError as error:
             self.monitor.say(f"no checkpoint was written ({error}); the one before it stays")
 
     def _state(self) -> dict[str, Any]:
-        versions = {"sptmod_dist": __version__, "torch": str(torch.__version__)}
-        progress = asdict(self.progress)
-        if math.isinf(self.progress.best):
-            progress["best"] = None  # JSON has no infinity
-        config = to_dict(self.config)
-        return {"progress": progress, "config": config, "data": self.data, "versions": versions}
+        return {
+            "progress": self.progress.to_dict(),
+            "config": to_dict(self.config),
+            "data": self.data,
+            "versions": {"sptmod_dist": __version__, "torch": str(torch.__version__)},
+        }
 
-    def resume(self, saved: Checkpoint) -> None:
+    def resume(self, path: Path, saved: Checkpoint) -> None:
         """Go on where a checkpoint was written.
 
         Raises:
             TrainingError: listing every setting that differs and changes the training.
+            CheckpointError: what it holds does not fit together.
         """
-        differences = list(_differences(saved.state, self._state()))
-        if differences:
+        found = list(differences(saved.state, self._state()))
+        if found:
             raise TrainingError(
-                f"the checkpoint belongs to another training: {'; '.join(differences)}; give these "
-                "settings back, or start a new run under another name"
+                f"{path} belongs to another training: {'; '.join(found)}; give these settings "
+                "back, or start a new run under another name"
             )
+        try:
+            self.progress = Progress.from_dict(saved.state["progress"])
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}: take another checkpoint") from None
+        if self.progress.group > self.loader.n_groups:
+            raise CheckpointError(f"{path}: progress.group is past the epoch's end")
+        if self.progress.iteration and not saved.moments:
+            raise CheckpointError(f"{path} has lost the optimizer's moments: take another one")
         self.engine.load(saved.weights, saved.moments)
-        progress = dict(saved.state["progress"])
-        if progress["best"] is None:
-            progress["best"] = math.inf
-        self.progress = Progress(**progress)
+
+    def forget_best(self) -> None:
+        """Without the best checkpoint its record is worth nothing: the next validation sets it."""
+        self.progress.best, self.progress.validated_at = None, 0
 
     def _make_monitor(self) -> Monitor:
         config = self.config
@@ -311,33 +329,3 @@ class Trainer:
             seconds / len(config.lengths),
             config.optimizer.learning_rate,
         )
-
-
-# Settings that may differ between a checkpoint and the training that takes it up: none of them
-# changes what an iteration computes. The data are compared by their fingerprints.
-FREE = {
-    "name",
-    "runs_dir",
-    "data",
-    "validation",
-    "stopping",
-    "checkpoint",
-    "monitor",
-    "distributed",
-}
-
-
-def _differences(saved: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
-    pairs = {"": (saved["config"], asked["config"]), "data.": (saved["data"], asked["data"])}
-    for prefix, (old, new) in pairs.items():
-        for key in sorted({*old, *new}):
-            if not (prefix == "" and key in FREE):
-                yield from _compare(f"{prefix}{key}", old.get(key), new.get(key))
-
-
-def _compare(key: str, old: Any, new: Any) -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in sorted({*old, *new}):
-            yield from _compare(f"{key}.{name}", old.get(name), new.get(name))
-    elif old != new:
-        yield f"{key} was {old} and is {new}"

@@ -47,24 +47,21 @@ def item_terms(
 ) -> Tensor:
     """The terms of one item, each way.
 
-    Shape: x [1, C + S, T], y [1, C, T], controls [1, n_params] -> [3 (WT, ST, ST whole), 5 terms].
+    Shape: x [1, C + S, T], y [1, C, T], controls [1, n_params] -> [3 (WT, ST, ST whole), terms].
     """
     effect = networks["effect"]
     assert isinstance(effect, SPTMod)
     streamed = stream_whole(effect, x, controls)
-    wt = [_windowed(networks, schedule, loss, *rows) for rows in _rows(
-        x, y, controls, schedule, windows_at_once
-    )]
-    targets, predictions = (_outputs(signal, schedule) for signal in (y, streamed))
-    st = [_terms(loss, p, t) for p, t in zip(
-        predictions.split(schedule.lengths, -1), targets.split(schedule.lengths, -1), strict=True
-    )]
+    rows = _rows(x, y, controls, schedule, windows_at_once)
+    wt = [_windowed(networks, schedule, loss, *row) for row in rows]
+    pairs = zip(*(_sub_sequences(signal, schedule) for signal in (streamed, y)), strict=True)
+    st = [_terms(loss, prediction, target) for prediction, target in pairs]
     whole = _terms(loss, streamed, y)
     return torch.stack([torch.cat(wt).mean(0), torch.cat(st).mean(0), whole.mean(0)])
 
 
 def _terms(loss: Loss, prediction: Tensor, target: Tensor) -> Tensor:
-    """Each row's terms, [B, 5], in float64 so that sums over many windows stay exact."""
+    """Each row's terms, [B, terms], in float64 so that sums over many windows stay exact."""
     return torch.stack(loss.per_item(prediction, target), dim=-1).double()
 
 
@@ -73,11 +70,12 @@ def _windows(signal: Tensor, length: int, hop: int) -> Tensor:
     return signal[0].unfold(-1, length, hop).transpose(0, 1)
 
 
-def _outputs(signal: Tensor, schedule: Schedule) -> Tensor:
-    """The parts of a signal that the windows' outputs tile: [1, C, T] -> [K, C, hop]."""
-    n_windows = (signal.shape[-1] - schedule.sequence_length) // schedule.hop + 1
+def _sub_sequences(signal: Tensor, schedule: Schedule) -> tuple[Tensor, ...]:
+    """The parts that the windows' outputs tile: [1, C, T] -> N times [K, C, L_i]."""
+    n_windows = schedule.n_sequences(signal.shape[-1])
     start, hop = schedule.target_start, schedule.hop
-    return _windows(signal[..., start : start + n_windows * hop], hop, hop)
+    outputs = _windows(signal[..., start : start + n_windows * hop], hop, hop)
+    return outputs.split(schedule.lengths, -1)
 
 
 def _rows(
@@ -127,18 +125,20 @@ class Validator:
         self._windows_at_once, self._dtype = windows_at_once, dtype
 
     def run(self) -> Validation:
-        """Measure WT and ST over all items; every rank gets the same figures."""
+        """Measure WT and ST over all items; every rank gets the same figures.
+
+        Raises:
+            UserError: an item cannot be read, on whatever rank.
+        """
         engine = self._engine
+        share = range(engine.rank, len(self._items.items), engine.world_size)
         with torch.no_grad():
-            mine = [
-                (k, self._item(k)) for k in range(engine.rank, len(self._items.items),
-                                                  engine.world_size)
-            ]
+            mine = engine.together(lambda: [(k, self._item(k)) for k in share])
         table = [terms for _, terms in sorted(engine.gather(mine))]
         means = [math.fsum(column) / len(table) for column in zip(*table, strict=True)]
         names = LossTerms._fields
-        rows = [dict(zip(names, means[i * 5 : i * 5 + 5], strict=True)) for i in range(3)]
-        return Validation(*rows)
+        rows = [means[i : i + len(names)] for i in range(0, len(means), len(names))]
+        return Validation(*(dict(zip(names, row, strict=True)) for row in rows))
 
     def _item(self, index: int) -> list[float]:
         item = self._items.item(index)

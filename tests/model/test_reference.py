@@ -35,7 +35,7 @@ def assert_gradients_equal(trace, index, parameters):
 def test_four_groups_of_training_follow_the_original(name):
     trace = read_trace(name)
     effect, spn = load(trace)
-    parameters = named_reference_parameters(effect, spn)
+    parameters = dict(named_reference_parameters(effect, spn))
     optimizers = [torch.optim.Adam(net.parameters(), lr=5e-4) for net in (effect, spn) if net]
     schedule, losses = Schedule(effect.config, trace.lengths), []
     for g in range(4):
@@ -95,6 +95,9 @@ def test_weights_of_another_model_are_refused_by_name():
     weights = trace.under("weights/")
     with pytest.raises(UserError, match="s_acts.0.weight"):
         load_reference(trace.config, {**weights, "s_acts.0.weight": torch.zeros(99)})
+    smaller = {**trace.config, "spnet": False, "spnet_out_channels_list": None}
+    with pytest.raises(UserError, match="hold 'spnet.acts.0.weight'"):
+        load_reference(smaller, weights)
     del weights["spnet.acts.1.weight"]
     with pytest.raises(UserError, match="spnet.acts.1.weight"):
         load_reference(trace.config, weights)

@@ -36,6 +36,11 @@ def test_dropout_of_items_zeroes_the_first_rows_of_the_global_batch():
     assert (keep[:2] == 0).all() and (keep[2:] == 1).all()
 
 
+@pytest.mark.parametrize(("share", "batch_size", "rows"), [(0.29, 100, 29), (0.57, 100, 57)])
+def test_a_share_of_items_is_not_lost_to_binary_fractions(share, batch_size, rows):
+    assert (dropout_factors(config_with(share, True), batch_size, 1) == 0)[:, 0, 0].sum() == rows
+
+
 def test_dropout_of_values_keeps_the_expectation_and_is_a_function_of_its_seed():
     config = config_with(0.25, False)
     keep = dropout_factors(config, 400, seed=5)

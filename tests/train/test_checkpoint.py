@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import Checkpoint, CheckpointError
@@ -14,7 +16,7 @@ from sptmod_dist.train.run_folder import RunError, RunFolder
 SAVED = Checkpoint(
     weights={"effect.a": torch.randn(3, 4), "spn.b": torch.randn(2, dtype=torch.float64)},
     moments={"effect.a.exp_avg": torch.randn(3, 4), "effect.a.step": torch.tensor(7.0)},
-    state={"progress": {"iteration": 7}, "config": {"name": "x"}},
+    state={"progress": {"iteration": 7}, "config": {"name": "x"}, "data": {}},
 )
 
 
@@ -85,6 +87,23 @@ def test_pruning_keeps_the_newest_and_removes_only_its_own(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("state", [{}, [], {"progress": {}, "config": {}}, {"progress": 3}])
+def test_a_state_that_lacks_a_part_is_refused(tmp_path, state):
+    path = checkpoint.save(tmp_path, "step-1", replace(SAVED, state=state))
+    with pytest.raises(CheckpointError, match="lacks"):
+        checkpoint.load(path)
+
+
+def test_a_disk_that_is_really_full_is_an_oserror_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(tmp_path, "step-1", SAVED)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_newest_whole_checkpoint_is_taken(tmp_path):
     run = RunFolder(tmp_path)
     assert run.last_checkpoint() is None
@@ -113,6 +132,50 @@ def test_a_run_is_never_written_over_unasked(tmp_path):
     assert (run / "metrics.jsonl").exists()
     prepare(run, overwrite=True)
     assert not (run / "metrics.jsonl").exists() and (run / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_that_is_further_is_not_thrown_back(tmp_path):
+    prepare(tmp_path)
+    checkpoint.save(RunFolder(tmp_path).checkpoints, "step-00000009", SAVED)
+    with pytest.raises(RunError, match="further than iteration 8"):
+        prepare(tmp_path, resuming=True, newest=8)
+    prepare(tmp_path, resuming=True, newest=9)
+
+
+def test_two_trainings_never_write_one_run(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.prepare("", resuming=False, overwrite=False)
+    with pytest.raises(RunError, match="another training"):
+        prepare(tmp_path / "run", resuming=True)
+    run.unlock()
+    prepare(tmp_path / "run", resuming=True)
+
+
+@pytest.mark.parametrize("arguments", [{"overwrite": True}, {"resuming": True}])
+def test_somebody_elses_config_yaml_makes_no_run(tmp_path, arguments):
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "config.yaml").write_text("name: mine")
+    with pytest.raises(RunError, match="holds no run"):
+        prepare(tmp_path, **arguments)
+    assert (tmp_path / "config.yaml").read_text() == "name: mine"
+    assert (tmp_path / "evaluation").is_dir()
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", "[]", ""])
+def test_a_damaged_summary_is_none(tmp_path, damage):
+    (tmp_path / "summary.json").write_text(damage)
+    assert not RunFolder(tmp_path).summary()
+
+
+def test_a_checkpoint_of_the_same_iteration_is_replaced_and_a_kill_in_between_is_mended(saved):
+    folder = saved.parent
+    checkpoint.save(folder, saved.name, SAVED)
+    assert [path.name for path in folder.iterdir()] == [saved.name]
+    saved.rename(folder / f".replaced-{saved.name}")  # killed between the two renames
+    (folder / f".writing-{saved.name}").mkdir()
+    checkpoint.save(folder, "step-00000008", SAVED)
+    assert sorted(path.name for path in folder.iterdir()) == [saved.name, "step-00000008"]
+    checkpoint.load(saved)
 
 
 def test_a_folder_that_is_no_run_is_never_cleared(tmp_path):

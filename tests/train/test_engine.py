@@ -34,7 +34,7 @@ def test_two_optimizers_and_a_cut_backward_pass_train_as_the_original_does(engin
             norms = engine.step((step.prediction - sub.target).abs().mean(), step.seam)
             assert norms[0] > 0 and bool(norms[1] > 0) == (sub.is_first and spn is not None)
             state = step.state.detach()
-    parameters, compared = named_reference_parameters(effect, spn), 0
+    parameters, compared = dict(named_reference_parameters(effect, spn)), 0
     for key, value in trace.under("final/").items():
         if key in parameters:
             ours = parameters[key].detach().reshape(value.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 import torch
 from processes import ROOT, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
 from toy import make_toy, toy_config, write_config
 
 from sptmod_dist.data.order import epoch_order
@@ -22,6 +24,7 @@ from sptmod_dist.train import checkpoint
 from sptmod_dist.train.main import REQUEUE, train
 from sptmod_dist.train.run_folder import RunFolder
 from sptmod_dist.train.trainer import Trainer
+from sptmod_dist.train.validation import Validator
 
 LAUNCH = [sys.executable, str(ROOT / "launch" / "train.py")]
 
@@ -54,7 +57,13 @@ def assert_same_end(folder, a, b):
 def test_a_run_holds_what_the_guide_says(toy):
     run_folder = toy / "runs" / "whole"
     assert {path.name for path in run_folder.iterdir()} == {
-        "config.yaml", "tensorboard", "checkpoints", "logs", "metrics.jsonl", "summary.json"
+        ".lock",
+        "config.yaml",
+        "tensorboard",
+        "checkpoints",
+        "logs",
+        "metrics.jsonl",
+        "summary.json",
     }
     summary = json.loads((run_folder / "summary.json").read_text())
     lines = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
@@ -84,9 +93,9 @@ def test_tensorboard_gets_every_figure_that_the_guide_names(toy):
     }
 
 
-@pytest.mark.parametrize("stops", [(3, 12), (9, 21)])
+@pytest.mark.parametrize("stops", [(3, 12), (9, 21), (18, 24)])
 def test_resumed_equals_uninterrupted_bit_for_bit(toy, monkeypatch, stops):
-    """Two stops, in the middle of an epoch and at its end; one comes as a signal to stop."""
+    """Two stops by a signal: in the middle of epochs, at an epoch's end, at the very end."""
     name = f"resumed{stops[0]}"
     config = toy_config(toy, name=name)
     learn = Trainer._learn
@@ -186,7 +195,7 @@ def test_early_stopping_counts_iterations_without_a_better_streamed_loss(toy):
 
 def test_a_loss_that_is_not_finite_stops_and_saves_nothing_of_it(toy):
     config = toy_config(toy, name="diverged", optimizer={"learning_rate": 1e30})
-    with pytest.raises(UserError, match="not finite at iteration"):
+    with pytest.raises(UserError, match="not finite by iteration 3 .epoch 0, group 0, rank 0"):
         train(config)
     assert RunFolder(toy / "runs" / "diverged").last_checkpoint() is None
 
@@ -196,6 +205,7 @@ def test_a_full_disk_loses_a_checkpoint_and_not_the_training(toy, monkeypatch, c
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save", full)
+    monkeypatch.setattr(SummaryWriter, "add_scalar", full)
     assert train(toy_config(toy, name="full")) == 0
     assert "No space left" in (toy / "runs" / "full" / "logs" / "rank0.log").read_text()
 
@@ -219,6 +229,60 @@ def test_iterations_that_are_repeated_after_a_lost_checkpoint_are_shown_once(toy
     assert scalars(toy, "repeated") == scalars(toy, "whole")
     metrics = [(toy / "runs" / n / "metrics.jsonl").read_text() for n in ("whole", "repeated")]
     assert metrics[0] == metrics[1]
+
+
+def test_a_line_that_a_kill_cut_does_not_hinder_a_resume(toy):
+    config = toy_config(toy, name="cut", stopping={"max_iterations": 12})
+    train(config)
+    with open(toy / "runs" / "cut" / "metrics.jsonl", "a") as file:
+        file.write('{"iteration": 3')
+    assert train(toy_config(toy, name="cut"), resume="auto") == 0
+    lines = (toy / "runs" / "cut" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [12, 18, 24]
+
+
+def test_a_checkpoint_of_another_run_starts_a_new_run_with_a_best_of_its_own(toy):
+    step = RunFolder(toy / "runs" / "whole").last_checkpoint()[0]
+    config = toy_config(toy, name="branch", stopping={"max_iterations": 30})
+    assert train(config, resume=str(step)) == 0
+    assert RunFolder(toy / "runs" / "branch").best_checkpoint()[0].name == "best-00000030"
+    with pytest.raises(UserError, match="further than iteration 24"):
+        train(config, resume=str(step))
+
+
+def test_a_best_checkpoint_that_is_gone_is_made_again(toy):
+    config = toy_config(toy, name="bestless", stopping={"max_iterations": 12})
+    train(config)
+    folder = RunFolder(toy / "runs" / "bestless")
+    shutil.rmtree(folder.best_checkpoint()[0])
+    assert train(toy_config(toy, name="bestless"), resume="auto") == 0
+    assert folder.best_checkpoint()[1].state["progress"]["best_iteration"] in (18, 24)
+
+
+def test_a_validation_that_is_not_finite_saves_nothing(toy, monkeypatch):
+    monkeypatch.setattr(Validator, "_item", lambda self, index: [float("nan")] * 15)
+    with pytest.raises(UserError, match="validation loss is not finite at iteration 18"):
+        train(toy_config(toy, name="nan"))
+    assert RunFolder(toy / "runs" / "nan").last_checkpoint() is None
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda c: c.weights.pop("effect.blocks.0.conv.conv.bias"), "has no parameter effect.blocks.0"),
+    (lambda c: c.weights.update({"effect.blocks.0.conv.conv.bias": torch.zeros(1)}), "is .1,."),
+    (lambda c: c.moments.clear(), "moments"),
+    (lambda c: c.moments.pop("effect.blocks.0.conv.conv.bias.step"), "moments"),
+    (lambda c: c.state["progress"].pop("group"), "progress.group is missing"),
+    (lambda c: c.state["progress"].update(group=99), "progress.group is past"),
+    (lambda c: c.state["progress"].update(group="x"), "progress.group is 'x'"),
+    (lambda c: c.state["progress"].update(more=1), "progress.more is unknown"),
+])
+def test_a_forged_checkpoint_is_refused_by_what_is_wrong(toy, tmp_path, change, message):
+    forged = last(toy, "whole")
+    change(forged)
+    path = checkpoint.save(tmp_path, "step-00000024", forged)
+    with pytest.raises(UserError, match=message):
+        train(toy_config(toy, name="forged"), resume=str(path))
+    assert not (toy / "runs" / "forged").exists()
 
 
 def test_control_c_ends_with_a_checkpoint_and_the_code_to_requeue(toy):

@@ -1,0 +1,87 @@
+"""Where a training stands, and whether a checkpoint is of the training that is asked for.
+
+Everything here came out of a file that may be damaged or foreign, so it is checked by type and
+name; nothing here knows networks or processes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass
+class Progress:
+    """Where a training stands, always at a group's boundary."""
+
+    epoch: int = 0
+    group: int = 0
+    """The next group of the epoch."""
+    iteration: int = 0
+    """Iterations done."""
+    validated_at: int = 0
+    """The iteration of the last validation."""
+    best: float | None = None
+    """The least ST validation loss; None before the first validation."""
+    best_iteration: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: Any) -> Progress:
+        """Read it back.
+
+        Raises:
+            ValueError: naming the key that is missing, unknown or of a wrong type.
+        """
+        if not isinstance(data, Mapping):
+            raise ValueError("progress is no mapping")
+        names = [field.name for field in fields(Progress)]
+        for key in (*names, *data):
+            if key not in data or key not in names:
+                raise ValueError(f"progress.{key} is {'unknown' if key in data else 'missing'}")
+        best = data["best"]
+        if not (best is None or isinstance(best, float) and math.isfinite(best)):
+            raise ValueError(f"progress.best is {best!r}")
+        for key in names:
+            if key != "best" and (type(data[key]) is not int or data[key] < 0):
+                raise ValueError(f"progress.{key} is {data[key]!r}")
+        return Progress(**data)
+
+
+# Settings that may differ between a checkpoint and the training that takes it up: none of them
+# changes what an iteration computes. The data are compared by their fingerprints.
+FREE = {
+    "name",
+    "runs_dir",
+    "data",
+    "validation",
+    "stopping",
+    "checkpoint",
+    "monitor",
+    "distributed",
+}
+
+
+def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
+    """Every setting and every property of the data in which two trainings differ, in words.
+
+    Args:
+        saved: a checkpoint's state, with `config` and `data`.
+        asked: the same of the training that wants to go on from it.
+    """
+    for key in sorted({*saved["config"], *asked["config"]} - FREE):
+        yield from _compare(key, saved["config"].get(key), asked["config"].get(key))
+    yield from _compare("data", saved["data"], asked["data"])
+
+
+def _compare(key: str, old: Any, new: Any) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            yield from _compare(f"{key}.{name}", old.get(name), new.get(name))
+    elif old != new:
+        yield f"{key} was {old} and is {new}"
