@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sptmod_dist.infer.stream import MOST_FRAMES, stream_blocks, stream_whole
 from sptmod_dist.model import SPTMod, SPTModConfig
+from sptmod_dist.model.sptmod import ModBlock
 
 P = LSTM.pooling_size
 T = 40 * P + 5
@@ -60,6 +61,7 @@ def test_the_output_is_aligned_with_the_input() -> None:
     """Where the audio path multiplies by one and adds nothing, the audio comes back unmoved."""
     effect = model()
     for block in effect.blocks:
+        assert isinstance(block, ModBlock)
         torch.nn.init.zeros_(block.to_audio.weight)
         block.to_audio.bias.data = torch.tensor([1.0, 0.0])
     x, _, controls = batch(LSTM, T)
