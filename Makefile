@@ -85,7 +85,7 @@ train: demo-training
 test: $(INSTALLED)
 	@$(call say,running the tests)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not system" $(ARGS)
-	@echo "Tests passed. Next: make lint, make train, or CONTRIBUTING in README.md."
+	@echo "Tests passed. Next: make lint, make train, or the section Contributing in README.md."
 
 # pytest exits with 5 where it finds no test.
 test-system: $(INSTALLED)

@@ -1,7 +1,7 @@
 """Build the sets of shards that a training reads; the program itself is in the package.
 
     python shards/build.py --config launch/configs/demo.yaml \\
-        --manifest shards/data/demo/recordings/manifest.yaml --out shards/data/demo
+        --manifest shards/data/demo-recordings/manifest.yaml --out shards/data/demo
 
 This is `sptmod-dist shards build`; `--overwrite` replaces other sets, `--help` tells the rest, and
 shards/README.md describes what is written.

@@ -7,6 +7,7 @@ torchaudio's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ __all__ = [
 ]
 
 BLOCK = 65_536  # frames: 1.5 s at 44.1 kHz
+RATES = (1_000, 768_000)
+"""Hz: what lies outside is a damaged header rather than a recording."""
+_UNKNOWN_LENGTH = 2**62  # what libsndfile says of a stream that states no length
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ def remove_dc(audio: np.ndarray) -> np.ndarray:
 def _open(path: str | Path) -> soundfile.SoundFile:
     path = Path(path)
     if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        what = "is no plain file" if path.exists() else "does not exist"
         raise UserError(f"{path} {what}; give an audio file (WAV, FLAC, …).")
     if path.stat().st_size == 0:
         raise UserError(f"{path} is an empty file (0 bytes); give an audio file (WAV, FLAC, …).")
@@ -175,7 +179,28 @@ def _open(path: str | Path) -> soundfile.SoundFile:
     if file.frames <= 0:
         file.close()
         raise UserError(f"{path} holds no samples; give an audio file that is not empty.")
+    try:
+        _check_header(file, path)
+    except UserError:
+        file.close()
+        raise
     return file
+
+
+def _check_header(file: soundfile.SoundFile, path: Path) -> None:
+    """What libsndfile lets pass: impossible rates and lengths, and a WAV that was cut."""
+    low, high = RATES
+    if not low <= file.samplerate <= high:
+        raise UserError(
+            f"{path} states {file.samplerate} Hz, and only {low} to {high} Hz are read; "
+            "export it again."
+        )
+    if file.frames >= _UNKNOWN_LENGTH:
+        raise UserError(f"{path} does not state its length; encode or export it again.")
+    stated = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    # A streamed WAV states a length near 2 or 4 GiB, which means that nobody knew it.
+    if stated and int(stated[2]) < int(stated[1]) < 0x7FFFF000:
+        raise UserError(f"{path} ends before the samples that its header states; copy it again.")
 
 
 def _info_of(file: soundfile.SoundFile) -> AudioInfo:

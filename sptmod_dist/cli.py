@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -31,6 +32,12 @@ _ADVICE = {
     errno.EDQUOT: "the disk quota is used up: free some space",
     errno.EACCES: "permission denied: choose a folder that you may write to",
     errno.EPERM: "permission denied: choose a folder that you may write to",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+    errno.EEXIST: "a file is in the way: choose another name",
+    errno.ENOTDIR: "a part of this path is a file: choose another path",
+    errno.EISDIR: "this is a folder: give a file",
+    errno.ENOENT: "no such file or folder: check the path",
+    errno.ELOOP: "links go round in a circle: choose another path",
     errno.EROFS: "the file system is read-only: choose another folder",
 }
 
@@ -90,6 +97,8 @@ def _run(argv: list[str]) -> int:
     elif name in COMMANDS:
         from sptmod_dist import commands
 
+        if name != "train":  # which ends between two groups; the others clean up and leave
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         return commands.RUN[name](rest)
     else:
         raise UserError(_unknown(name))

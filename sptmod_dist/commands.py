@@ -39,8 +39,9 @@ PACKAGES = (
     "soundfile",
     "jsonargparse",
     "safetensors",
+    "tensorboard",
+    "matplotlib",
     "numpy",
-    "scipy",
     "pedalboard",
 )
 

@@ -114,6 +114,8 @@ def bad_file(folder: Path, kind: str) -> Path:
     elif kind == "headerless":
         path = path.with_suffix(".raw")
         path.write_bytes(b"\0" * 100)
+    elif kind == "a rate of 1 Hz":
+        soundfile.write(path, np.zeros((10, 1)), 1)
     elif kind.endswith("cut short"):
         path = path.with_suffix(f".{kind[:4].strip()}")
         soundfile.write(path, noise(1, 50_000)[0], 44_100)
@@ -131,6 +133,8 @@ def bad_file(folder: Path, kind: str) -> Path:
         "no samples",
         "headerless",
         "flac cut short",
+        "wav cut short",
+        "a rate of 1 Hz",
         "mp3 cut short",
     ],
 )
@@ -140,6 +144,17 @@ def test_a_file_that_is_no_audio_is_refused_in_one_sentence(tmp_path: Path, kind
         audio.read(path)
     message = str(caught.value)
     assert str(path) in message and message.endswith(".") and "\n" not in message
+
+
+@pytest.mark.parametrize("stated", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000])
+def test_a_wav_that_was_streamed_and_states_no_length_is_read(tmp_path: Path, stated: int) -> None:
+    path = tmp_path / "streamed.wav"
+    soundfile.write(path, noise(1, 1000)[0], 44_100, "PCM_16")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"data") + 4
+    data[place : place + 4] = stated.to_bytes(4, "little")
+    path.write_bytes(data)
+    assert audio.info(path).frames == 1000
 
 
 RATES = [(44_100, 48_000), (48_000, 44_100), (96_000, 44_100), (22_050, 44_100), (8_000, 44_100)]

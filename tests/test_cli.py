@@ -119,10 +119,10 @@ def test_errors_have_their_exit_codes(
 
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(argv: Sequence[str]) -> int:
-        raise FileNotFoundError(errno.ENOENT, "no", "x")
+        raise ChildProcessError(errno.ECHILD, "no", "x")
 
     monkeypatch.setitem(commands.RUN, "env", fail)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ChildProcessError):
         cli.main(["env"])
 
 

@@ -36,7 +36,8 @@ def folder(sound, tmp_path):
 
 def configure(folder: Path, **changes) -> list[str]:
     path = folder / "toy.yaml"
-    path.write_text(yaml.safe_dump(toy_settings(folder, **changes)))
+    text = yaml.safe_dump(toy_settings(folder, **changes))
+    path.write_text(text.replace("SHARDS", str(folder / "shards")))
     return ["train", "--config", str(path)]
 
 
@@ -102,6 +103,12 @@ def remove_index(folder: Path) -> None:
     (folder / "shards" / "train" / "index.json").unlink()
 
 
+def train_on_validation(folder: Path) -> None:
+    sets = folder / "shards"
+    shutil.rmtree(sets / "train")
+    shutil.copytree(sets / "validation", sets / "train")
+
+
 def existing_run(folder: Path) -> None:
     (folder / "runs" / "toy").mkdir(parents=True)
     (folder / "runs" / "toy" / "config.yaml").write_text("name: mine\n")
@@ -124,6 +131,12 @@ CASES = {
     "another number of processes": (
         nothing, {"distributed": {"processes": 2}}, r"2 processes.*1 were"),
     "fp16 in the settings": (nothing, {"precision": "fp16"}, "float32"),
+    "a validation set to train on": (
+        train_on_validation, {}, r"data\.train is .*, a validation set: give a train set"),
+    "a test set that is none": (
+        nothing, {"data": {"test": "nowhere"}}, "nowhere is no folder"),
+    "the folder around the sets": (
+        nothing, {"data": {"train": "SHARDS"}}, r"holds the sets test, train, validation"),
     "no such set": (nothing, {"data": {"train": "nowhere"}}, "nowhere"),
 }
 

@@ -143,6 +143,11 @@ def _clip(path: Path) -> np.ndarray:
 
 def _digest(clips_folder: Path) -> str:
     """Of everything that decides what is made."""
+    if not clips_folder.is_dir():
+        raise UserError(
+            f"there are no clips in {clips_folder}: start in the repository's folder, or name "
+            "theirs with --clips"
+        )
     digest = hashlib.sha256(
         repr((_VERSION, CLIPS, RATE, RATIOS, RATIO, DEVICE, DEVICE.describe())).encode()
     )

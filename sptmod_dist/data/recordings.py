@@ -171,7 +171,9 @@ def _controls(path: Path, entries: list[Any]) -> tuple[Control, ...]:
 
 def _item(path: Path, entry: Any, number: int, controls: tuple[Control, ...]) -> Item:
     where = f"{path}, item {number}"
-    check_keys(entry, ("id", "input", "output", "controls", "split"), ("sidechain",), where)
+    needed, free = ["id", "input", "output", "split"], ["sidechain"]
+    (needed if controls else free).append("controls")  # a snapshot has nothing to set
+    check_keys(entry, needed, free, where)
     name = _text(entry["id"], "id", where)
     if not re.fullmatch(r"\w[\w.+=-]*", name):  # ids become file names
         raise UserError(
@@ -183,7 +185,7 @@ def _item(path: Path, entry: Any, number: int, controls: tuple[Control, ...]) ->
             f"{where}: split {brief(entry['split'])} is unknown; use {', '.join(SPLITS)}."
         )
     settings = check_keys(
-        entry["controls"], (), [control.name for control in controls], f"{where}, controls"
+        entry.get("controls", {}), (), [c.name for c in controls], f"{where}, controls"
     )
     try:
         normalised_vector(controls, settings)
@@ -246,7 +248,8 @@ def _list(path: Path, top: dict[str, Any], key: str) -> list[Any]:
 
 
 def _rate(path: Path, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1_000 <= value <= 768_000:
+    low, high = audio.RATES
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise UserError(
             f"{path}: sample_rate {brief(value)} is no rate in Hz; write it like 44100."
         )

@@ -46,7 +46,7 @@ def build_sets(
             items; anything else in the folder is left alone.
         needs: what the model needs.
         shard_bytes: a shard is closed before it grows larger.
-        overwrite: replace sets that were made of or for something else.
+        overwrite: build anew, whatever sets are there.
         say: called with each line of the account.
 
     Returns:
@@ -63,13 +63,19 @@ def build_sets(
     present = [split for split in SPLITS if (out / split).exists() or (out / split).is_symlink()]
     provenance = _provenance(manifest)
     if present and not overwrite:
-        _require_current(out, splits, present, geometry, provenance)
+        faults = _faults(out, splits, present, geometry, provenance)
+        if faults:
+            raise ShardError(
+                f"{out} already holds other sets ({'; '.join(dict.fromkeys(faults))}): "
+                "replace them with --overwrite, or choose another folder"
+            )
         say(f"{out}: {', '.join(splits)} are up to date")
     else:
         for split in present:
             _require_own(out / split)
         for left in sorted(out.glob(".building-*")):
-            say(f"{left} was left by a build that was killed: delete it, unless one is running")
+            say(f"{left} was left by a build that was killed{_kept(left)}: "
+                "delete it, unless one is running")
         with _building(out) as folder:
             for split in splits:
                 _build_set(folder / split, manifest, split, geometry, shard_bytes, provenance, say)
@@ -92,10 +98,16 @@ def _provenance(manifest: Manifest) -> Provenance:
     )
 
 
-def _require_current(
+def _kept(left: Path) -> str:
+    """A build that was killed while it changed places has the former sets in its folder."""
+    old = sorted(path.name for path in left.glob("old-*"))
+    return f" and holds the former sets ({', '.join(old)})" if old else ""
+
+
+def _faults(
     out: Path, splits: list[str], present: list[str], geometry: Geometry, provenance: Provenance
-) -> None:
-    """Refuse sets that are there but are not those that would be built."""
+) -> list[str]:
+    """In what the sets that are there are not those that would be built."""
     faults = [f"{split} is missing" for split in splits if split not in present]
     faults += [f"the recordings have no {split} items" for split in present if split not in splits]
     for split in present:
@@ -103,11 +115,7 @@ def _require_current(
             faults += _set_differences(ShardSet.open(out / split), split, geometry, provenance)
         except ShardError as error:
             faults.append(f"{split} cannot be used ({error})")
-    if faults:
-        raise ShardError(
-            f"{out} already holds other sets ({'; '.join(dict.fromkeys(faults))}): "
-            "replace them with --overwrite, or choose another folder"
-        )
+    return faults
 
 
 def _set_differences(
@@ -163,7 +171,7 @@ def _build_set(
     say: Say,
 ) -> None:
     items = manifest.of_split(split)
-    _require_length(manifest, items, geometry)
+    _require_length(manifest, items, geometry, say)
     _require_space(folder.parent, items, geometry)
     folder.mkdir()
     sequences_per_record = 1 if split == "train" else 0
@@ -181,7 +189,7 @@ def _build_set(
 
 
 def _require_length(
-    manifest: Manifest, items: tuple[RecordedItem, ...], geometry: Geometry
+    manifest: Manifest, items: tuple[RecordedItem, ...], geometry: Geometry, say: Say
 ) -> None:
     """Every validation and test item, and at least one train item, must hold a sequence."""
     lengths = {item.id: audio.info(item.input).frames for item in items}
@@ -189,9 +197,12 @@ def _require_length(
     if short and (items[0].split != "train" or len(short) == len(items)):
         raise ShardError(
             f"{manifest.path}: {items[0].split} item '{short[0]}' has {lengths[short[0]]} samples "
-            f"and one sequence needs {geometry.sequence_length}: record longer, or lower the "
-            "lengths or the model's lookback"
+            f"({lengths[short[0]] / geometry.sample_rate:.2f} s) and one sequence needs "
+            f"{geometry.sequence_length} ({geometry.sequence_length / geometry.sample_rate:.2f} "
+            "s): record longer, or lower the lengths or the model's lookback"
         )
+    for name in short:
+        say(f"train: item '{name}' is shorter than one sequence and is left out")
 
 
 def _require_space(folder: Path, items: tuple[RecordedItem, ...], geometry: Geometry) -> None:

@@ -95,6 +95,21 @@ class ShardSet:
         """How many sequences `sequence` can give."""
         return self._ends[-1]
 
+    def require_split(self, split: str, key: str) -> None:
+        """Refuse a set of another split: what was learned must not be measured on.
+
+        Args:
+            split: `train`, `validation` or `test`.
+            key: the setting that names this folder.
+
+        Raises:
+            ShardError: naming the setting, the folder and what it holds.
+        """
+        if self.index.split != split:
+            raise ShardError(
+                f"{key} is {self.folder}, a {self.index.split} set: give a {split} set"
+            )
+
     def require(self, geometry: Geometry, how_to_build: str = HOW_TO_BUILD) -> None:
         """Refuse a set that was made for something else.
 
@@ -224,7 +239,15 @@ def describe(folder: str | Path) -> str:
 
 def _read(folder: Path) -> tuple[Index, str]:
     if not folder.is_dir():
-        raise ShardError(f"{folder} is no folder with shards: build it with `{HOW_TO_BUILD}`")
+        raise ShardError(
+            f"{folder} is no folder with shards (looked in {folder.absolute().parent}): build it "
+            f"with `{HOW_TO_BUILD}`"
+        )
+    inside = [path.parent.name for path in sorted(folder.glob(f"*/{INDEX_NAME}"))]
+    if inside and not (folder / INDEX_NAME).exists():
+        raise ShardError(
+            f"{folder} holds the sets {', '.join(inside)}: name one, such as {folder / inside[0]}"
+        )
     return read_index(folder / INDEX_NAME)
 
 

@@ -95,7 +95,7 @@ class Evaluation:
         rows += [
             f"ESR {pooled.esr['model']:.4f} against {pooled.esr['static_gain']:.4f} of the best "
             f"static gain: {share:.3f} of it",
-            f"mean loss over {len(self.items)} items: {self.loss:.4f} (checkpoint "
+            f"mean loss over all {len(self.items)} items: {self.loss:.4f} (checkpoint "
             f"{self.checkpoint}); level curve and audio in {self.folder}",
         ]
         return "\n".join(rows)

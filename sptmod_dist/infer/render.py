@@ -6,6 +6,7 @@ file appears whole or not at all. This file knows runs and audio files, not how 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -131,6 +132,8 @@ def _rendered(
     outputs = (block[0].float().numpy() for block in streamed)
     left = audio.frames  # resampling rounds lengths up, so there and back gives no fewer
     for block in resample_blocks(outputs, model.sample_rate, audio.rate):
+        if not np.isfinite(block).all():
+            raise UserError(f"{source} is too loud to be rendered (beyond 1e30): scale it down")
         yield block[:, :left]
         left -= block[:, :left].shape[1]
 
@@ -165,6 +168,8 @@ def _check_paths(source: Path, target: Path, sidechain: Path | None, overwrite: 
     for path in (source, sidechain):
         if path is not None and target.exists() and path.exists() and target.samefile(path):
             raise UserError(f"{target} is also read from: give the result another name")
+    if os.path.lexists(target) and (target.is_symlink() or not target.is_file()):
+        raise UserError(f"{target} is a link or no plain file: give the result another name")
     if target.exists() and not overwrite:
         raise UserError(f"{target} exists: add --overwrite to replace it, or choose another name")
 
@@ -172,7 +177,10 @@ def _check_paths(source: Path, target: Path, sidechain: Path | None, overwrite: 
 def _check_channels(model: Model, source: Path, audio: AudioInfo, sidechain: Path | None) -> None:
     wanted = model.architecture.input_channels
     if audio.channels != wanted:
-        raise UserError(f"{source} has {audio.channels} channels: this model takes {wanted}")
+        raise UserError(
+            f"{source} has {audio.channels} channels: this model takes {wanted}; render the "
+            "channels that it takes as files of their own"
+        )
     wanted = model.architecture.sidechain_channels
     if sidechain is None:
         if wanted:

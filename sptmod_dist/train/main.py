@@ -131,7 +131,11 @@ def _open_data(config: TrainConfig) -> tuple[ShardSet, ShardSet]:
     geometry = needs.geometry(
         train.geometry.sample_rate, train.geometry.controls, str(config.data.train)
     )
-    for shards in (train, validation):
+    sets = {"train": train, "validation": validation}
+    if config.data.test is not None:  # for the evaluation, but the time to say so is now
+        sets["test"] = ShardSet.open(Path(config.data.test))
+    for split, shards in sets.items():
+        shards.require_split(split, f"data.{split}")
         shards.require(geometry, remedy)
     return train, validation
 

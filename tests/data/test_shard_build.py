@@ -35,6 +35,7 @@ def test_no_path_of_this_machine_is_stored(built: Path) -> None:
 def test_the_account_tells_what_was_made(tmp_path: Path) -> None:
     said: list[str] = []
     build_sets(record(tmp_path / "in"), tmp_path / "out", NEEDS, say=said.append)
+    assert said.pop(0) == "train: item 'train-short' is shorter than one sequence and is left out"
     assert [line.split(":")[0] for line in said] == ["train", "validation", "test"]
     stored, source = 17 * SEQUENCE, sum(SAMPLES[n] for n in SAMPLES if n.startswith("train"))
     assert f"({stored / source:.2f} times the recordings)" in said[0]

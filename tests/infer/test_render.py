@@ -170,7 +170,8 @@ REFUSALS: list[tuple[str, dict, str]] = [
     ("no audio", {"source": "text.wav"}, "text.wav cannot be read"),
     ("empty file", {"source": "empty.wav"}, "empty.wav"),
     ("no samples", {"source": "header.wav"}, "header.wav holds no samples"),
-    ("folder as source", {"source": "folder"}, "folder is a folder"),
+    ("folder as source", {"source": "folder"}, "folder is no plain file"),
+    ("target is a link to nothing", {"target": "dangling.wav"}, "is a link or no plain file"),
     ("stereo for a mono model", {"source": "stereo.wav"}, "has 2 channels: this model takes 1"),
     ("not finite at the end", {"source": "nan.wav"}, "nan.wav holds samples that are not finite"),
     ("unknown control", {"settings": {"ratoi": 4.0}}, "no control 'ratoi'.*ratio"),
@@ -209,6 +210,7 @@ def test_what_cannot_be_rendered_is_refused_in_words(
     (tmp_path / "text.wav").write_text("no audio at all")
     (tmp_path / "empty.wav").touch()
     (tmp_path / "link.wav").symlink_to(tmp_path / "in.wav")
+    (tmp_path / "dangling.wav").symlink_to(tmp_path / "nowhere.wav")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder.wav").mkdir()
     before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
