@@ -115,9 +115,11 @@ def level_curve(
 
     Shape: [K] twice.
     """
+    heard = input_levels >= LOWEST_DB
+    input_levels, output_levels = input_levels[heard], output_levels[heard]
     bins = np.round(input_levels / step_db)
     points = []
-    for value in np.unique(bins[input_levels >= LOWEST_DB]):
+    for value in np.unique(bins):
         inside = bins == value
         if np.count_nonzero(inside) >= LEAST_FRAMES:
             points.append((np.median(input_levels[inside]), np.median(output_levels[inside])))

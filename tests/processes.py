@@ -17,7 +17,8 @@ ROOT = Path(__file__).parent.parent
 
 def environment(**extra: str) -> dict[str, str]:
     """One thread a process, the package importable, no launcher's variables from outside."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ACCELERATE_", "RANK"))}
+    launcher = ("ACCELERATE_", "RANK", "LOCAL_", "WORLD_SIZE", "MASTER_", "TORCHELASTIC_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(launcher)}
     paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     return {
         **kept,

@@ -6,6 +6,7 @@ knows recordings and sets; of models it knows what they need of their data, in n
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import tempfile
@@ -153,6 +154,8 @@ def _building(out: Path) -> Iterator[Path]:
     try:
         yield folder
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise ShardError(f"{out}: another build wrote here meanwhile: run it again") from error
         raise ShardError(
             f"{out}: the shards cannot be written ({error.strerror}): free the disk or choose "
             "another folder"

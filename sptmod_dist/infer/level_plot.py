@@ -62,7 +62,7 @@ def _describe(axes: Axes, shown: int, available: int) -> None:
     selection = "" if shown == available else f", {shown} of {available} settings"
     axes.set_title(f"Level curves{selection}")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=12, loc="upper left")
+    axes.legend(fontsize=12, loc="best")
 
 
 def _spread(settings: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from sptmod_dist.train import checkpoint
 from sptmod_dist.train.main import train
 from sptmod_dist.train.run_folder import RunFolder
 
+pytestmark = pytest.mark.timeout(300)  # all variants train twice before the first test
 PROGRAM = str(ROOT / "tests" / "rank_program.py")
 
 
@@ -27,7 +28,7 @@ def folder(tmp_path_factory):
     make_toy(folder)
     for name, changes in VARIANTS.items():
         train(toy_config(folder, **changes, name=f"{name}-1"))
-    result = torchrun(2, PROGRAM, str(folder), "states", *VARIANTS, limit=110)
+    result = torchrun(2, PROGRAM, str(folder), "states", *VARIANTS, limit=200)
     assert result.returncode == 0, result.stderr
     return folder
 
@@ -99,6 +100,12 @@ def test_the_loss_at_every_record_agrees(folder):
     for tag, points in curves[0].items():
         for (step, value), (other_step, other) in zip(points, curves[1][tag], strict=True):
             assert step == other_step and other == pytest.approx(value, rel=1e-5)
+
+
+def test_ranks_at_different_groups_stop_with_both_positions(tmp_path):
+    result = torchrun(2, PROGRAM, str(tmp_path), "desync", limit=60)
+    assert result.returncode != 0
+    assert "rank 0 is at epoch 3, group 8, rank 1 at epoch 3, group 9" in result.stderr
 
 
 def test_each_ranks_states_are_its_own(folder):
