@@ -101,9 +101,7 @@ def frame_levels(audio: ArrayLike, sample_rate: int) -> np.ndarray:
     return 10 * np.log10(np.maximum(np.square(frames).mean(axis=(0, 2)), 1e-20))
 
 
-def level_curve(
-    input_levels: np.ndarray, output_levels: np.ndarray, step_db: float = 1.0
-) -> LevelCurve:
+def level_curve(input_levels: np.ndarray, output_levels: np.ndarray) -> LevelCurve:
     """Which level comes out for which level in: the median of each bin of input level.
 
     The median leaves out the moments in which the gain is still moving.
@@ -111,13 +109,12 @@ def level_curve(
     Args:
         input_levels: `frame_levels` of what steers the effect (the sidechain where there is one).
         output_levels: those of its output, of the same frames.
-        step_db: width of the bins.
 
     Shape: [K] twice.
     """
     heard = input_levels >= LOWEST_DB
     input_levels, output_levels = input_levels[heard], output_levels[heard]
-    bins = np.round(input_levels / step_db)
+    bins = np.round(input_levels)  # of 1 dB
     points = []
     for value in np.unique(bins):
         inside = bins == value

@@ -157,12 +157,6 @@ class ShardSet:
             )
         return self._read(self.index.records[number])
 
-    def item_sequences(self, number: int) -> range:
-        """The numbers of an item's sequences."""
-        counts = [item.sequences for item in self.items[: number + 1]]
-        end = sum(counts)
-        return range(end - counts[-1], end)
-
     def _remembered(self, place: int) -> Sequence:
         """A record of several sequences, kept until another is asked for."""
         if self._last is None or self._last[0] != place:

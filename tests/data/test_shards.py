@@ -60,10 +60,10 @@ def test_an_item_is_its_whole_recording(built: Path) -> None:
 
 def test_sequences_of_a_set_of_items_are_windows_of_the_items(built: Path) -> None:
     validation = ShardSet.open(built / "validation")
-    assert [validation.item_sequences(n) for n in (0, 1)] == [range(0, 3), range(3, 4)]
-    for item in range(2):
+    assert [item.sequences for item in validation.items] == [3, 1]
+    for item, numbers in enumerate((range(0, 3), range(3, 4))):
         whole = validation.item(item)
-        for place, number in enumerate(validation.item_sequences(item)):
+        for place, number in enumerate(numbers):
             sequence = validation.sequence(number)
             window = slice(place * HOP, place * HOP + SEQUENCE)
             assert np.array_equal(sequence.input, whole.input[:, window])
@@ -90,7 +90,7 @@ def test_sequences_are_the_same_however_many_a_record_holds(
 
 def test_outputs_after_the_lookback_tile_the_recording(built: Path) -> None:
     train = ShardSet.open(built / "train")
-    outputs = [train.sequence(n).output[:, LOOKBACK:] for n in train.item_sequences(0)]
+    outputs = [train.sequence(n).output[:, LOOKBACK:] for n in range(train.items[0].sequences)]
     whole = recordings(built)["train-a"].output
     assert np.array_equal(np.concatenate(outputs, axis=1), whole[:, LOOKBACK:])
 
