@@ -78,12 +78,17 @@ def train_on(
         if summary is not None and trainer.finished:
             _say(engine, f"{run.path} is finished: {_in_words(_summary(trainer))}")
             return FINISHED
-    newest, text = trainer.progress.iteration, to_yaml(config)
+    iteration, text = trainer.progress.iteration, to_yaml(config)
+    newest = iteration if resume not in (None, "auto") else None
     engine.on_main(
         lambda: run.prepare(
             text, resuming=resume is not None, overwrite=overwrite, newest=newest
         )
     )
+    if saved is not None and resume == "auto":
+        damaged = engine.on_main(lambda: run.drop_after(iteration))
+        if damaged:
+            _say(engine, f"damaged checkpoints were dropped: {', '.join(damaged)}")
     if saved is not None and not engine.on_main(
         lambda: run.has_best(trainer.progress.best_iteration)
     ):

@@ -62,7 +62,7 @@ class RunFolder:
             return False
 
     def prepare(
-        self, resolved_config: str, *, resuming: bool, overwrite: bool, newest: int = 0
+        self, resolved_config: str, *, resuming: bool, overwrite: bool, newest: int | None = None
     ) -> None:
         """Make the folder ready for a training, or refuse; nothing foreign is touched.
 
@@ -70,7 +70,8 @@ class RunFolder:
             resolved_config: YAML, stored in the run.
             resuming: go on in a folder that exists.
             overwrite: remove what an earlier training wrote.
-            newest: the iteration to go on from; a run that is further is not thrown back.
+            newest: the iteration of a checkpoint that was named to go on from; a run that is
+                further is not thrown back.
 
         Raises:
             RunError: where the folder holds another run and neither is asked for, where it holds
@@ -93,7 +94,7 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"{self.path} cannot be written ({error.strerror})") from None
 
-    def _check_occupied(self, resuming: bool, overwrite: bool, newest: int) -> None:
+    def _check_occupied(self, resuming: bool, overwrite: bool, newest: int | None) -> None:
         if not (resuming or overwrite):
             raise RunError(
                 f"{self.path} exists: continue it with --resume, replace it with --overwrite, or "
@@ -105,7 +106,7 @@ class RunFolder:
                 "choose another name or runs_dir"
             )
         later = checkpoint.find(self.checkpoints, "step")
-        if resuming and later and checkpoint.iteration_of(later[0]) > newest:
+        if newest is not None and later and checkpoint.iteration_of(later[0]) > newest:
             raise RunError(
                 f"{self.path} is further than iteration {newest} ({later[0].name}): continue it "
                 "with --resume auto, or give the new run another name"
@@ -134,14 +135,18 @@ class RunFolder:
             else:
                 path.unlink(missing_ok=True)
 
+    def _all_checkpoints(self) -> list[Path]:
+        found = [p for kind in ("step", "best") for p in checkpoint.find(self.checkpoints, kind)]
+        return sorted(found, key=checkpoint.iteration_of, reverse=True)
+
     def last_checkpoint(self) -> tuple[Path, Checkpoint] | None:
-        """The newest checkpoint that is whole; None where the run has none at all.
+        """The newest checkpoint that is whole, of either kind; None where the run has none at all.
 
         Raises:
             CheckpointError: where there are checkpoints, but every one is damaged.
         """
         first_error = None
-        for path in checkpoint.find(self.checkpoints, "step"):
+        for path in self._all_checkpoints():
             try:
                 return path, checkpoint.load(path)
             except CheckpointError as error:
@@ -161,6 +166,17 @@ class RunFolder:
         for path in checkpoint.find(self.checkpoints, "best"):
             return path, checkpoint.load(path)
         raise RunError(f"{self.path} has no checkpoint yet: train it, or continue it with --resume")
+
+    def drop_after(self, iteration: int) -> list[str]:
+        """Remove the checkpoints past the one that a run goes on from: all of them are damaged.
+
+        Returns:
+            Their names. Left in place they would count as the newest, and the good be pruned.
+        """
+        damaged = [p for p in self._all_checkpoints() if checkpoint.iteration_of(p) > iteration]
+        for path in damaged:
+            shutil.rmtree(path)
+        return [path.name for path in damaged]
 
     def has_best(self, iteration: int) -> bool:
         """Whether the best checkpoint is the one of this iteration."""

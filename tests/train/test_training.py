@@ -23,7 +23,7 @@ from sptmod_dist.errors import UserError
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.main import REQUEUE, train
 from sptmod_dist.train.run_folder import RunFolder
-from sptmod_dist.train.trainer import Trainer
+from sptmod_dist.train.trainer import Interrupt, Trainer
 from sptmod_dist.train.validation import Validator
 
 LAUNCH = [sys.executable, str(ROOT / "launch" / "train.py")]
@@ -259,6 +259,23 @@ def test_a_best_checkpoint_that_is_gone_is_made_again(toy):
     assert folder.best_checkpoint()[1].state["progress"]["best_iteration"] in (18, 24)
 
 
+def test_damaged_newest_checkpoints_cost_what_came_after_the_last_whole_one_and_no_more(
+    toy, capsys
+):
+    train(toy_config(toy, name="damaged"))
+    folder = RunFolder(toy / "runs" / "damaged")
+    newest = sorted(folder.checkpoints.glob("*24"))
+    assert [path.name for path in newest] == ["best-00000024", "step-00000024"]
+    (newest[1] / "state.json").write_text("{}")
+    assert folder.last_checkpoint()[0] == newest[0], "the best one is as good a place to go on from"
+    (newest[0] / "weights.safetensors").write_text("")
+    assert folder.last_checkpoint()[0].name == "step-00000018"
+    assert train(toy_config(toy, name="damaged"), resume="auto") == 0
+    assert "dropped: step-00000024, best-00000024" in capsys.readouterr().err
+    assert_same_weights(toy, "whole", "damaged")
+    assert folder.best_checkpoint()[0].name == "best-00000024"
+
+
 def test_a_validation_that_is_not_finite_saves_nothing(toy, monkeypatch):
     monkeypatch.setattr(Validator, "_item", lambda self, index: [float("nan")] * 15)
     with pytest.raises(UserError, match="validation loss is not finite at iteration 18"):
@@ -283,6 +300,21 @@ def test_a_forged_checkpoint_is_refused_by_what_is_wrong(toy, tmp_path, change, 
     with pytest.raises(UserError, match=message):
         train(toy_config(toy, name="forged"), resume=str(path))
     assert not (toy / "runs" / "forged").exists()
+
+
+def test_a_second_control_c_that_comes_later_stops_at_once():
+    interrupt = Interrupt()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)  # what a launcher sends on the heels of the first
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.asked_at is not None
+        interrupt.asked_at -= 2
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        interrupt.release()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_control_c_ends_with_a_checkpoint_and_the_code_to_requeue(toy):
