@@ -1,5 +1,8 @@
 """The layers of both networks: pure functions and small modules, state in and state out.
 
+Under `torch.autocast` convolutions and what follows at their rate run in its type. States, tails
+and what the controls or the recurrence make of them stay in that of the weights.
+
 A *tail* is the last input samples of a causal convolution, which pad its next call (cached
 padding). No layer keeps one: whoever calls passes it in and takes the next one away.
 """
@@ -7,10 +10,19 @@ padding). No layer keeps one: whoever calls passes it in and takes the next one 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+
+def without_autocast(like: Tensor) -> AbstractContextManager[object]:
+    """Where autocast is on for the device of `like`, switch it off: inputs' dtypes then decide."""
+    device = like.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()  # exactly as without this function, for tracing and export too
 
 
 def last(x: Tensor, length: int) -> Tensor:
@@ -30,9 +42,10 @@ def upsample(frames: Tensor, size: int) -> Tensor:
 
     Sample `k * size + i` is `frames[k] * (1 - i / size) + frames[k + 1] * (i / size)`.
     """
-    position = torch.arange(size, device=frames.device, dtype=frames.dtype) / size
+    exact = torch.promote_types(frames.dtype, torch.float32)  # bfloat16 counts no further than 256
+    position = torch.arange(size, device=frames.device, dtype=exact) / size
     start, end = frames[..., :-1, None], frames[..., 1:, None]
-    return torch.lerp(start, end, position).flatten(-2)
+    return torch.lerp(start, end, position.to(frames.dtype)).flatten(-2)
 
 
 def mlp(n_inputs: int, hidden: Sequence[int], n_outputs: int) -> nn.Sequential:
@@ -53,6 +66,8 @@ def modulate(x: Tensor, scale_and_shift: Tensor) -> Tensor:
 class FiLM(nn.Module):
     """Scale and shift each channel by what a small network makes of the controls.
 
+    The small network runs in the weights' dtype under autocast too; `x` keeps its own.
+
     Shape: x [B, c, T], controls [B, n_params] -> [B, c, T].
     """
 
@@ -61,14 +76,17 @@ class FiLM(nn.Module):
         self.net = mlp(n_params, hidden, 2 * channels)
 
     def forward(self, x: Tensor, controls: Tensor) -> Tensor:
-        return modulate(x, self.net(controls).unsqueeze(-1))
+        with without_autocast(x):
+            scale_and_shift = self.net(controls).unsqueeze(-1)
+        return modulate(x, scale_and_shift.to(x.dtype))
 
 
 class CausalConv(nn.Module):
     """A causal convolution of stride 1 with explicit cached padding.
 
     Without a tail it consumes `(kernel - 1) * dilation` samples; with the tail of its last call
-    the output is as long as the input, as if the signal had never been cut.
+    the output is as long as the input, as if the signal had never been cut. Tails have the
+    weights' dtype, whatever the signal's.
 
     Shape: x [B, c_in, T], tail [B, c_in, consumed] or None -> y [B, c_out, T or T - consumed],
     next tail.
@@ -81,6 +99,7 @@ class CausalConv(nn.Module):
 
     def forward(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
         if tail is not None:
-            x = torch.cat([tail, x], dim=-1)
+            x = torch.cat([tail.to(x.dtype), x], dim=-1)
         # A copy: a view would keep the whole signal alive for the sake of a few samples.
-        return self.conv(x), last(x, self.consumed).clone()
+        next_tail = last(x, self.consumed).to(self.conv.weight.dtype, copy=True)
+        return self.conv(x), next_tail

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sptmod_dist.model.config import SPNConfig, SPTModConfig
-from sptmod_dist.model.layers import FiLM, pool
+from sptmod_dist.model.layers import FiLM, pool, without_autocast
 
 
 class SPNBlock(nn.Module):
@@ -63,7 +63,7 @@ class StatePredictionNetwork(nn.Module):
         self.to_states = nn.Linear(spn.channels[-1], size) if spn.linear_end else nn.Identity()
 
     def forward(self, lookback: Tensor, controls: Tensor, keep: Tensor | None = None) -> Tensor:
-        """The states of all blocks.
+        """The states of all blocks, in the weights' dtype, under autocast too.
 
         Args:
             lookback: input, sidechain (where there is one) and target output, in this order.
@@ -81,7 +81,9 @@ class StatePredictionNetwork(nn.Module):
         x = lookback
         for block in self.blocks:
             x = block(x, controls)
-        states = self.to_states(x.squeeze(-1))  # [B, J * state]
+        with without_autocast(x):
+            frame = x.squeeze(-1).to(next(self.parameters()).dtype)
+            states = self.to_states(frame)  # [B, J * state]
         states = states.unflatten(-1, (self.config.n_blocks, self.config.state_size))
         return (states if keep is None else states * keep).transpose(0, 1)
 

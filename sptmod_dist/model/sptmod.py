@@ -14,7 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from sptmod_dist.model.config import SPTModConfig
-from sptmod_dist.model.layers import CausalConv, FiLM, last, mlp, modulate, pool, upsample
+from sptmod_dist.model.layers import (
+    CausalConv,
+    FiLM,
+    last,
+    mlp,
+    modulate,
+    pool,
+    upsample,
+    without_autocast,
+)
 from sptmod_dist.model.lengths import LengthPlan
 
 
@@ -22,6 +31,7 @@ class ModelState(NamedTuple):
     """All that the network remembers between two calls.
 
     The upsamplers' last frames are the recurrent layers' own `h`, so they need no place here.
+    All of it has the weights' dtype, under autocast too.
     """
 
     rnn: Tensor
@@ -39,6 +49,9 @@ class ModBlock(nn.Module):
 
     The 1x1 convolutions stand before the upsampling, with which they commute: the same numbers at
     a rate `P` times lower than where the paper's figure draws them.
+
+    Under autocast the signal alone has its type: what it is pooled to, the recurrence and the
+    audio's modulation have the weights', so that no audio is rounded to 8 bits.
     """
 
     def __init__(self, config: SPTModConfig, index: int, in_channels: int) -> None:
@@ -66,20 +79,25 @@ class ModBlock(nn.Module):
         """
         signal, next_tail = self.conv(x, tail)
         signal = self.activation(signal)
-        frames, next_state = self._recur(signal, controls, rnn_state)  # [B, K, H]
-        if tail is None:
-            signal = signal[..., self.pooling_size :]  # no frame before the first to start from
-        else:
-            previous = rnn_state[:, None, : frames.shape[-1]]  # the last frame of before is h
-            frames = torch.cat([previous, frames], dim=1)
+        with without_autocast(signal):
+            frames, next_state = self._recur(signal, controls, rnn_state)  # [B, K, H]
+            if tail is None:
+                signal = signal[..., self.pooling_size :]  # no frame before the first to start from
+            else:
+                previous = rnn_state[:, None, : frames.shape[-1]]  # the last frame of before is h
+                frames = torch.cat([previous, frames], dim=1)
+            return *self._modulate(signal, frames), next_state, next_tail
+
+    def _modulate(self, signal: Tensor, frames: Tensor) -> tuple[Tensor, Tensor | None]:
         modulation = upsample(self.to_audio(frames).transpose(1, 2), self.pooling_size)
         if self.to_signal is None:
-            return modulation, None, next_state, next_tail
-        steering = upsample(self.to_signal(frames).transpose(1, 2), self.pooling_size)
-        return modulation, modulate(signal, steering), next_state, next_tail
+            return modulation, None
+        steering = self.to_signal(frames).transpose(1, 2).to(signal.dtype)
+        return modulation, modulate(signal, upsample(steering, self.pooling_size))
 
     def _recur(self, signal: Tensor, controls: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         pooled = pool(signal, self.pooling_size, self.pooling_type)  # [B, c, K]
+        pooled = pooled.to(self.rnn.weight_hh_l0.dtype)
         if self.film is not None:
             pooled = self.film(pooled, controls)
         frames = pooled.transpose(1, 2)
@@ -160,7 +178,8 @@ class SPTMod(nn.Module):
             assert state is not None
             rnn, tails = state
         if self.condition is not None:
-            controls = self.condition(controls)
+            with without_autocast(controls):
+                controls = self.condition(controls)
         return self._run(audio, signal, controls, rnn, tails, plan)
 
     def _run(
