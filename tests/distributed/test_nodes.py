@@ -25,11 +25,18 @@ from sptmod_dist.train.main import train
 from sptmod_dist.train.run_folder import RunFolder
 
 Result = subprocess.CompletedProcess[str]
-ACCELERATE = [
-    *(sys.executable, "-m", "accelerate.commands.launch", "--config_file"),
-    str(processes.ROOT / "launch" / "accelerate" / "ddp_multinode.yaml"),
-]
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "2"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
+FILES = processes.ROOT / "launch" / "accelerate"
+DEEPSPEED_PROGRAM = """
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")])
+total = accelerator.reduce(torch.tensor([accelerator.process_index + 1.0])).item()
+print("reduced", accelerator.distributed_type.value, accelerator.process_index, total)
+accelerator.end_training()
+"""
 # A name and an /etc/hosts that only what is started here sees.
 NAMED = 'hostname "$1" && mount --bind "$2" /etc/hosts && shift 2 && exec "$@"'
 HOSTS = "127.0.0.1 localhost\n10.77.0.1 node0\n10.77.0.2 node1\n"
@@ -45,9 +52,9 @@ class Node:
     interface: str
     address: str
 
-    def run(self, command: list[str], **extra: str) -> Result:
+    def run(self, command: list[str], limit: float = 90, **extra: str) -> Result:
         inside = ["ip", "netns", "exec", self.namespace]
-        return processes.run([*inside, *command], CUDA_VISIBLE_DEVICES="", **extra)
+        return processes.run([*inside, *command], limit=limit, CUDA_VISIBLE_DEVICES="", **extra)
 
 
 def ip(*words: str) -> Result:
@@ -102,10 +109,12 @@ def on_both(nodes: list[Node], run: Callable[[Node], Result]) -> list[Result]:
         return list(threads.map(run, nodes))
 
 
-def accelerate(node: Node, *options: str, port: int = PORT, total: int = 2) -> list[str]:
+def accelerate(
+    node: Node, *work: str, file: str = "ddp_multinode.yaml", port: int = PORT, total: int = 2
+) -> list[str]:
     first = ["--main_process_ip", "10.77.0.1", "--main_process_port", str(port)]
     count = ["--machine_rank", str(node.rank), "--num_processes", str(total)]
-    return [*ACCELERATE, *first, *count, *options]
+    return [*ACCELERATE, "--config_file", str(FILES / file), *first, *count, *work]
 
 
 def training(folder: Path, name: str) -> list[str]:
@@ -132,9 +141,7 @@ def test_two_nodes_of_two_processes_train_as_one_process_does(
     work = training(folder, "accelerate")
     results = on_both(
         nodes,
-        lambda node: node.run(
-            [*accelerate(node, total=4), *work], GLOO_SOCKET_IFNAME=node.interface
-        ),
+        lambda node: node.run(accelerate(node, *work, total=4), GLOO_SOCKET_IFNAME=node.interface),
     )
     check(folder, "accelerate", results, 4)
 
@@ -150,6 +157,26 @@ def test_torchruns_nodes_find_each_other_by_the_same_line(nodes: list[Node], fol
         nodes, lambda node: node.run([*named, f"node{node.rank}", str(hosts), *line])
     )
     check(folder, "torchrun", results, 2)
+
+
+@pytest.mark.timeout(240)  # without a GPU the first start of DeepSpeed ever compiles for a minute
+def test_deepspeeds_files_join_two_nodes(nodes: list[Node], tmp_path: Path) -> None:
+    """Accelerate's default for several machines would start each alone, without a word."""
+    pytest.importorskip("deepspeed")
+    program = tmp_path / "program.py"
+    program.write_text(DEEPSPEED_PROGRAM)
+    results = on_both(
+        nodes,
+        lambda node: node.run(
+            accelerate(node, str(program), file="deepspeed_zero2.yaml"),
+            limit=200,
+            GLOO_SOCKET_IFNAME=node.interface,
+            DS_ACCELERATOR="cpu",
+        ),
+    )
+    for rank, result in enumerate(results):
+        assert f"reduced DEEPSPEED {rank} 3.0" in result.stdout, result.stderr
+        assert result.returncode == 0
 
 
 def test_a_node_without_its_partner_gives_up(nodes: list[Node], tmp_path: Path) -> None:
