@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a reader that left can still be told from a fault
         return code
     except UserError as error:
-        return _fail(str(error), error.everywhere)
+        return _fail(str(error), error.everywhere, error.code)
     except BrokenPipeError:
         # The reader (`| head`) left; what is still buffered must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -111,7 +111,7 @@ def _unknown(name: str) -> str:
     return f"there is no command {name}: {advice(name, COMMANDS, f'see `{PROGRAM} --help`')}"
 
 
-def _fail(sentence: str, everywhere: bool = False) -> int:
+def _fail(sentence: str, everywhere: bool = False, code: int = UserError.code) -> int:
     """Print the sentence, with its rank where the others may have none or another one."""
     rank = os.environ.get("RANK", "0")
     if everywhere and rank != "0":
@@ -119,4 +119,4 @@ def _fail(sentence: str, everywhere: bool = False) -> int:
     else:
         prefix = "" if rank == "0" else f"[rank {rank}] "
         print(f"{prefix}{PROGRAM}: error: {sentence}", file=sys.stderr, flush=True)
-    return 2
+    return code

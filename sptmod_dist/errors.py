@@ -12,3 +12,6 @@ class UserError(Exception):
 
     everywhere = False
     """Whether every process of a training raises the same sentence, so that one may say it."""
+
+    code = 2
+    """The exit code: 2 for what the user can mend."""

@@ -23,6 +23,8 @@ def environment(**extra: str) -> dict[str, str]:
     return {
         **kept,
         "OMP_NUM_THREADS": "1",
+        # DeepSpeed compiles its communication on the CPU once, and here no other program's.
+        "TORCH_EXTENSIONS_DIR": str(Path(sys.prefix) / "torch-extensions"),
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         **extra,
     }

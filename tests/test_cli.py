@@ -75,7 +75,7 @@ WRONG = {
     ("shards", "info", "/missing"): "/missing",
     ("completion", "dos"): "invalid choice: 'dos'",
     ("train",): "command line: data.train is missing",
-    ("train", "--precision", "fp16"): "this model trains in float32",
+    ("train", "--precision", "fp16"): "weights are float32",
     ("train", "--config", "missing.yaml"): "missing.yaml: cannot be read",
     ("train", "--resume", "--overwrite", "--data.train=a", "--data.validation=b"): "--overwrite",
     ("evaluate", "/missing"): "/missing",

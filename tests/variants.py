@@ -1,4 +1,4 @@
-"""The trainings that must come out the same on any number of processes."""
+"""The trainings that must come out the same on any number of processes and under every engine."""
 
 from __future__ import annotations
 
@@ -6,20 +6,92 @@ from typing import Any
 
 from models import LSTM
 
+from sptmod_dist import settings
+
 STATES = LSTM
 FOUR_GROUPS = {"stopping": {"max_iterations": 12}, "validation": {"every": 100}}
 AVERAGE = {"pooling_type": "average", "spn": {"pooling_type": "average"}}
 EXACT: dict[str, Any] = {"precision": "float64", **FOUR_GROUPS}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "lstm-float64": EXACT,
-    "gru-float64": {**EXACT, "model": {"rnn_cell": "GRU", **AVERAGE}},
-    "dropout-float64": {**EXACT, "model": {"spn": {"dropout": 0.3}}},
-    "dropout-items-float64": {
-        **EXACT,
-        "model": {"spn": {"dropout": 0.5, "dropout_items": True}},
-        "data": {"workers": 1},
+CLIPPED = {"optimizer": {"clip_norm": 0.05, "weight_decay": 0.3}}
+SLICED = {"batch_size": 8, "distributed": {"micro_batches": 2}}
+SCHEDULED = {
+    "optimizer": {
+        "average": 0.8,
+        "schedule": {"kind": "cosine", "iterations": 15, "warmup": 4, "final": 0.1},
     },
-    "no-spn-float64": {**EXACT, "model": {"spn": None}, "lengths": [64, 32, 48]},
-    "lstm-float32": FOUR_GROUPS,
-    "average-float32": {**FOUR_GROUPS, "model": AVERAGE},
 }
+PLATEAUS = {
+    "plateaus": {  # a rate at which nothing changes, so that nothing gets better
+        "optimizer": {
+            "learning_rate": 1e-12,
+            "schedule": {"kind": "plateau", "patience": 3, "factor": 0.3, "final": 0.05},
+        },
+        "batch_size": 8,
+        "validation": {"every": 1},
+        "stopping": {"max_iterations": 45},
+    }
+}
+DROPOUT = {"model": {"spn": {"dropout": 0.3}}}
+DROPPED_ITEMS = {"model": {"spn": {"dropout": 0.5, "dropout_items": True}}, "data": {"workers": 1}}
+
+
+def also(*changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes over changes, all the way down."""
+    merged: dict[str, Any] = {}
+    for change in changes:
+        merged = settings.merge(merged, change)
+    return merged
+
+
+IN_FLOAT64 = {
+    "lstm": EXACT,
+    "gru": also(EXACT, {"model": {"rnn_cell": "GRU", **AVERAGE}}),
+    "clipped": also(EXACT, CLIPPED),
+    "gru-clipped": also(EXACT, CLIPPED, {"model": {"rnn_cell": "GRU"}}),
+    "sliced": also(EXACT, SLICED, CLIPPED),
+    "dropout": also(EXACT, DROPOUT),
+    "dropout-items": also(EXACT, DROPPED_ITEMS),
+    "dropout-sliced": also(EXACT, SLICED, DROPOUT),
+    "scheduled": also(EXACT, SCHEDULED),
+    "no-spn": also(EXACT, {"model": {"spn": None}}),
+}
+"""Under DDP: 1e-12 of one process."""
+
+IN_FLOAT32 = {
+    "lstm32": FOUR_GROUPS,
+    "average32": also(FOUR_GROUPS, {"model": AVERAGE}),
+    "everything32": also(
+        FOUR_GROUPS,
+        {"model": AVERAGE},
+        SLICED,
+        CLIPPED,
+        SCHEDULED,
+        DROPOUT,
+        {"optimizer": {"learning_rate": 5e-4}},  # the published one: rounding grows with it
+    ),
+}
+"""Under every engine: 2e-3 of the way that the weights went; with average pooling 1e-6."""
+
+SKIPPING = {
+    "skipping32": also(
+        FOUR_GROUPS, {"model": AVERAGE, "stopping": {"non_finite": "skip"}}
+    )
+}
+BF16 = {"bf16": also(FOUR_GROUPS, {"model": AVERAGE, "precision": "bf16"})}
+
+IDENTICAL = {
+    "identical": also(
+        CLIPPED,
+        SCHEDULED,
+        DROPOUT,
+        {
+            "batch_size": 8,
+            "distributed": {"virtual_shards": 4},
+            "stopping": {"max_iterations": 60},
+            "validation": {"every": 9},
+        },
+    )
+}
+"""Bit for bit, on 1, 2 and 4 processes."""
+
+VARIANTS = {**IN_FLOAT64, **IN_FLOAT32, **SKIPPING, **BF16, **IDENTICAL, **PLATEAUS}

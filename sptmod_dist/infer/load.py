@@ -10,7 +10,7 @@ from sptmod_dist.data.controls import Control
 from sptmod_dist.model.config import SPTModConfig
 from sptmod_dist.model.sptmod import SPTMod
 from sptmod_dist.train.checkpoint import CheckpointError
-from sptmod_dist.train.config import DTYPES, TrainConfig, from_dict
+from sptmod_dist.train.config import TrainConfig, from_dict
 from sptmod_dist.train.run_folder import RunError, RunFolder
 
 
@@ -51,11 +51,11 @@ def load_model(run: str | Path, which: Literal["best", "last"] = "best") -> Mode
     path, checkpoint = found
     state: dict[str, Any] = checkpoint.state
     config = from_dict(state["config"], str(path))
-    effect = SPTMod(config.model).to(DTYPES[config.precision])
+    effect = SPTMod(config.model).to(config.dtype)
     prefix = "effect."
     weights = {
         name.removeprefix(prefix): value
-        for name, value in checkpoint.weights.items()
+        for name, value in (checkpoint.averages or checkpoint.weights).items()
         if name.startswith(prefix)
     }
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from sptmod_dist.errors import UserError
 from sptmod_dist.files import fsync_dir, fsync_file
 
 FORMAT = "sptmod-checkpoint-1"
-WEIGHTS, MOMENTS, STATE, MANIFEST = (
+WEIGHTS, MOMENTS, AVERAGES, STATE, MANIFEST = (
     "weights.safetensors",
     "moments.safetensors",
+    "averages.safetensors",
     "state.json",
     "manifest.json",
 )
@@ -45,6 +46,8 @@ class Checkpoint:
     """For each parameter Adam's `exp_avg`, `exp_avg_sq` and `step`."""
     state: dict[str, Any]
     """Progress, resolved config, data's geometry and fingerprints, versions."""
+    averages: dict[str, Tensor] = field(default_factory=dict)
+    """The moving averages of the weights, where the training keeps them."""
 
 
 def _digest(path: Path) -> str:
@@ -89,13 +92,15 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     try:
         save_file(checkpoint.weights, folder / WEIGHTS)
         save_file(checkpoint.moments, folder / MOMENTS)
+        if checkpoint.averages:
+            save_file(checkpoint.averages, folder / AVERAGES)
     except SafetensorError as error:  # what this library makes of a full disk
         raise OSError(str(error)) from error
     state = json.dumps(checkpoint.state, indent=1, allow_nan=False)
     (folder / STATE).write_text(state + "\n")
     files = {
-        file: {"bytes": (folder / file).stat().st_size, "sha256": _digest(folder / file)}
-        for file in (WEIGHTS, MOMENTS, STATE)
+        path.name: {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        for path in sorted(folder.iterdir())
     }
     manifest = {"format": FORMAT, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
@@ -110,10 +115,12 @@ def load(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: naming the file that is missing, changed or of another format.
     """
-    _check(path)
+    expected = _check(path)
     try:
         state = json.loads((path / STATE).read_text())
-        checkpoint = Checkpoint(load_file(path / WEIGHTS), load_file(path / MOMENTS), state)
+        averages = load_file(path / AVERAGES) if AVERAGES in expected else {}
+        weights, moments = load_file(path / WEIGHTS), load_file(path / MOMENTS)
+        checkpoint = Checkpoint(weights, moments, state, averages)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): take another checkpoint") from None
     for key in ("progress", "config", "data"):
@@ -122,11 +129,13 @@ def load(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def _check(path: Path) -> None:
+def _check(path: Path) -> dict[str, str]:
+    """The digest of each file that the manifest names, all of them right."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         form, files = manifest["format"], manifest["files"]
-        expected = {file: files[file]["sha256"] for file in (WEIGHTS, MOMENTS, STATE)}
+        needed = {WEIGHTS, MOMENTS, STATE} | ({AVERAGES} & set(files))
+        expected = {file: files[file]["sha256"] for file in sorted(needed)}
     except (OSError, ValueError, KeyError, TypeError):
         raise CheckpointError(
             f"{path / MANIFEST} is missing or unreadable, so this is no whole checkpoint: give "
@@ -141,6 +150,7 @@ def _check(path: Path) -> None:
             raise CheckpointError(f"{path / file} is missing: take another checkpoint") from None
         if actual != digest:
             raise CheckpointError(f"{path / file} is damaged: take another checkpoint")
+    return expected
 
 
 def iteration_of(path: Path) -> int:

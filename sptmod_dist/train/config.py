@@ -22,8 +22,7 @@ from sptmod_dist.errors import UserError
 from sptmod_dist.losses import LossConfig
 from sptmod_dist.model.config import SPTModConfig
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-ONE_PRECISION = "this model trains in float32 (float64 is for proofs)"
+PRECISIONS = "weights are float32 (bf16 is autocast around them, float64 is for proofs)"
 
 
 class ConfigError(UserError):
@@ -45,11 +44,37 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class ScheduleConfig:
+    """How the learning rate goes, counted in iterations of the training."""
+
+    kind: Literal["constant", "cosine", "plateau"] = "constant"
+    """Constant; half a cosine down over `iterations`; or lower whenever ST stays on a plateau."""
+    warmup: int = 0
+    """Iterations over which the rate rises in a line from near 0, whatever the kind."""
+    iterations: int | None = None
+    """The iteration at which the cosine has come down; needed for it."""
+    factor: float = 0.5
+    """What a plateau multiplies the rate by."""
+    patience: int = 19_200
+    """Iterations without a better streamed validation loss that make a plateau."""
+    final: float = 0.0
+    """The least share of the learning rate: where the cosine ends and plateaus stop."""
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam with its defaults."""
+    """AdamW; without weight decay it is the published Adam with its defaults."""
 
     learning_rate: float = 5e-4
-    """Step size of Adam; the published one is 5e-4."""
+    """Step size; the published one is 5e-4."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay, on every parameter; the published one is 0."""
+    clip_norm: float | None = None
+    """Most that the norm of a network's gradient may be, each network by its own; null: any."""
+    average: float = 0.0
+    """Decay of an exponential moving average of the weights, for validation and use (0: none)."""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """How the learning rate goes."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +95,11 @@ class StoppingConfig:
     """Stop when the streamed validation loss has not improved for so many iterations."""
     max_iterations: int = 1_000_000
     """Stop after so many iterations at the latest."""
+    non_finite: Literal["stop", "skip"] = "stop"
+    """After a group with a loss or gradient that is not finite its steps are undone; then stop with
+    a checkpoint, or skip the group on every process."""
+    skips: int = 10
+    """Stop all the same when so many groups in a row would be skipped."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +122,17 @@ class MonitorConfig:
 
 @dataclass(frozen=True)
 class DistributedConfig:
-    """What the launcher must have started."""
+    """How processes share the work."""
 
     processes: int | None = None
     """Refuse to train on any other number of processes; null takes whatever was launched."""
+    micro_batches: int = 1
+    """Slices of a process's rows that pass one after the other, for memory; one step for all."""
+    virtual_shards: int | None = None
+    """Bit-identical mode: the global batch in so many slices, gradients summed in their order; any
+    number of processes that divides it gives the same bytes. null: off, the faster way."""
+    timeout: float = 600.0
+    """Seconds that a process waits for another before the training ends."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +147,11 @@ class TrainConfig:
     """Seed of every random choice."""
     deterministic: bool = False
     """Let only deterministic kernels run: bit-identical repeats on a GPU, a little slower."""
-    precision: Literal["float32", "float64"] = field(
-        default="float32", metadata={"hint": ONE_PRECISION}
+    precision: Literal["float32", "bf16", "float64"] | None = field(
+        default=None, metadata={"hint": PRECISIONS}
     )
-    """Precision of weights and arithmetic; float64 is for proofs."""
+    """Arithmetic: bf16 is autocast with weights, states and losses in float32; float64 is for
+    proofs; null takes the launcher's --mixed_precision, float32 where it has none."""
     lengths: tuple[int, ...] = (16384,)
     """Samples of a group's sub-sequences, `L_0 ... L_{N-1}`: N iterations, one step each."""
     batch_size: int = 16
@@ -123,7 +161,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     """Where the shards are."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """The optimizer, for both networks."""
+    """The optimizer, of either network."""
     loss: LossConfig = field(default_factory=LossConfig)
     """Weights and windows of the loss."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -137,6 +175,11 @@ class TrainConfig:
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """Processes."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights, moments, states and losses."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
     def check(self) -> None:
         """Refuse what cannot train, whatever the data and the machine.
 
@@ -147,7 +190,8 @@ class TrainConfig:
         _check_folders(self)
         _check_numbers(self)
         self.check_lengths()
-        _check_shares(self.batch_size, self.distributed.processes)
+        _check_schedule(self.optimizer.schedule)
+        _check_shares(self.batch_size, self.distributed)
 
     def check_lengths(self) -> None:
         """Refuse lengths that model or loss cannot take: all that shards depend on.
@@ -237,17 +281,36 @@ def _check_numbers(config: TrainConfig) -> None:
         "monitor.every": (config.monitor.every, 1),
         "checkpoint.keep": (config.checkpoint.keep, 1),
         "distributed.processes": (config.distributed.processes, 1),
+        "distributed.micro_batches": (config.distributed.micro_batches, 1),
+        "distributed.virtual_shards": (config.distributed.virtual_shards, 1),
+        "stopping.skips": (config.stopping.skips, 1),
+        "optimizer.schedule.warmup": (config.optimizer.schedule.warmup, 0),
+        "optimizer.schedule.iterations": (config.optimizer.schedule.iterations, 1),
+        "optimizer.schedule.patience": (config.optimizer.schedule.patience, 1),
     }
     for key, (value, least) in at_least.items():
         if value is not None and value < least:
             raise ConfigError(f"{key} is {value}, but must be at least {least}")
     positive = {
         "optimizer.learning_rate": config.optimizer.learning_rate,
+        "optimizer.clip_norm": config.optimizer.clip_norm,
         "checkpoint.minutes": config.checkpoint.minutes,
+        "distributed.timeout": config.distributed.timeout,
     }
     for key, number in positive.items():
-        if not (math.isfinite(number) and number > 0):
+        if number is not None and not (math.isfinite(number) and number > 0):
             raise ConfigError(f"{key} is {number}, but must be greater than 0")
+    decay = config.optimizer.weight_decay
+    if not (math.isfinite(decay) and decay >= 0):
+        raise ConfigError(f"optimizer.weight_decay is {decay}, but must be finite and 0 or more")
+    shares = {
+        "optimizer.average": config.optimizer.average,
+        "optimizer.schedule.factor": config.optimizer.schedule.factor,
+        "optimizer.schedule.final": config.optimizer.schedule.final,
+    }
+    for key, share in shares.items():
+        if not 0 <= share < 1:
+            raise ConfigError(f"{key} is {share}, but must be from 0 to below 1")
     if config.seed >= 2**63:
         raise ConfigError(f"seed is {config.seed}, but must be below 2^63")
 
@@ -269,9 +332,31 @@ def _check_lengths(lengths: tuple[int, ...], pooling_size: int, window: int) -> 
             )
 
 
-def _check_shares(batch_size: int, processes: int | None) -> None:
-    if processes and batch_size % processes:
+def _check_schedule(schedule: ScheduleConfig) -> None:
+    if schedule.kind != "cosine":
+        return
+    if schedule.iterations is None:
         raise ConfigError(
-            f"batch_size is {batch_size}, which distributed.processes = {processes} do not divide: "
-            f"take {nearest_multiples(batch_size, processes)}"
+            "optimizer.schedule.iterations is missing: a cosine needs the iteration at which it "
+            "has come down, such as that of stopping.max_iterations"
+        )
+    if schedule.iterations <= schedule.warmup:
+        raise ConfigError(
+            f"optimizer.schedule.iterations is {schedule.iterations}, but must be more than "
+            f"optimizer.schedule.warmup = {schedule.warmup}"
+        )
+
+
+def _check_shares(batch_size: int, distributed: DistributedConfig) -> None:
+    for key in ("processes", "virtual_shards"):
+        number = getattr(distributed, key)
+        if number and batch_size % number:
+            raise ConfigError(
+                f"batch_size is {batch_size}, which distributed.{key} = {number} does not divide: "
+                f"take {nearest_multiples(batch_size, number)}"
+            )
+    if distributed.virtual_shards and distributed.micro_batches > 1:
+        raise ConfigError(
+            "distributed.virtual_shards and distributed.micro_batches are both set, but virtual "
+            "shards are micro-batches already: set micro_batches to 1"
         )

@@ -1,286 +1,415 @@
-"""The processes of a training and what passes between them; the only file that knows Accelerate.
+"""The processes of a training and how its networks are spread; the only file that knows Accelerate
+and DeepSpeed.
 
 Two networks, two rhythms: the effect network steps at every iteration, the SPN only at the first
-of a group. Each has its own wrapper and its own Adam, so nobody ever looks for unused parameters
-and an SPN that took no part keeps its moments untouched.
+of a group. Each has a learner of its own, so nobody looks for unused parameters, and an SPN that
+took no part keeps its moments untouched whatever the engine. (In one engine, ZeRO-1 and 2 would
+step it on zeros and ZeRO-3 on its last gradient again.)
 """
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from datetime import timedelta
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from sptmod_dist.errors import UserError
 from sptmod_dist.tbptt import spn_loss
-
-T = TypeVar("T")
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-Tensors = dict[str, Tensor]
-
-
-class EngineError(UserError):
-    """A launch that this training cannot honour, or ranks that do not agree."""
-
-
-class SharedError(EngineError):
-    """An error that every rank raises alike; one message is enough."""
-
-    everywhere = True
-
-
-def _refuse_unsupported(environment: Mapping[str, str]) -> None:
-    """Whatever a launcher asks for is honoured or refused, never dropped in silence."""
-    precision = environment.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision != "no":
-        raise EngineError(
-            f"the launcher asks for mixed precision {precision!r}, but this model trains in "
-            "float32 (its loss divides by energies that fp16 cannot hold): launch with "
-            "--mixed_precision no"
-        )
-    for key, name in {
-        "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
-        "ACCELERATE_USE_FSDP": "FSDP",
-        "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
-    }.items():
-        if environment.get(key, "false").lower() in ("1", "true", "yes"):
-            raise EngineError(
-                f"the launcher asks for {name}, but training is spread by DDP: launch with "
-                "--config_file launch/accelerate/ddp.yaml (GPUs) or cpu.yaml"
-            )
-    backend = environment.get("ACCELERATE_DYNAMO_BACKEND", "no")
-    if backend.lower() != "no":
-        raise EngineError(
-            f"the launcher asks for torch.compile by {backend!r}, which does nothing for recurrent "
-            "layers: launch with --dynamo_backend no"
-        )
-    steps = environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
-    if steps != "1":
-        raise EngineError(
-            f"the launcher asks for {steps} gradient accumulation steps, but each iteration of a "
-            "group is one optimizer step: set it to 1 and choose batch_size instead"
-        )
+from sptmod_dist.train import launcher
+from sptmod_dist.train.config import DistributedConfig, OptimizerConfig, TrainConfig
+from sptmod_dist.train.learner import (
+    MOMENTS,
+    Autocast,
+    Learner,
+    OrderedLearner,
+    Tensors,
+    adamw,
+    begin_moments,
+    on_cpu,
+)
+from sptmod_dist.train.ranks import EngineError, Ranks, SharedError
 
 
-def _refuse_too_many(environment: Mapping[str, str]) -> None:
-    """Accelerate would fail with a traceback where two processes meet on one GPU."""
-    gpus, processes = torch.cuda.device_count(), int(environment.get("LOCAL_WORLD_SIZE", 1))
-    if 0 < gpus < processes:
-        raise EngineError(
-            f"{processes} processes were launched on a machine with {gpus} GPU(s): launch one a "
-            "GPU (launch/accelerate/ddp.yaml), or set CUDA_VISIBLE_DEVICES= for the CPU"
-        )
-
-
-class Engine:
-    """This process among the others: rank, device, both networks, backward, step, agreement.
+class Engine(Ranks):
+    """This process among the others, with both networks: backward, step, and their state.
 
     Args:
-        processes: how many there must be; None for as many as were launched.
+        config: how many processes there must be, how long they wait, how they share the work.
 
     Raises:
         EngineError: another number of processes, or a launcher's setting that is not supported.
     """
 
-    def __init__(self, processes: int | None = None) -> None:
-        _refuse_unsupported(os.environ)
-        _refuse_too_many(os.environ)
+    def __init__(self, config: DistributedConfig | None = None) -> None:
+        self._config = config = config or DistributedConfig()
+        launcher.refuse_unsupported(os.environ, torch.cuda.device_count())
+        zero = launcher.asks_for_deepspeed(os.environ)
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32, on a GPU too
-        cpu = not torch.cuda.is_available()
-        self._accelerator = Accelerator(cpu=cpu, mixed_precision="no", dynamo_backend="no")
-        self.rank = self._accelerator.process_index
-        self.world_size = self._accelerator.num_processes
-        self.device = self._accelerator.device
-        if processes is not None and processes != self.world_size:
+        gpu = torch.cuda.is_available()
+        if zero:  # DeepSpeed calls what torch 2.13 renames, at every step
+            warnings.filterwarnings("ignore", "`torch.distributed.*is deprecated", FutureWarning)
+            if not gpu:
+                os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        # Mixed precision is ours: DeepSpeed's would turn the weights themselves into bfloat16.
+        self._accelerator = Accelerator(
+            cpu=not (gpu or zero),
+            mixed_precision="no",
+            dynamo_backend="no",
+            kwargs_handlers=[
+                InitProcessGroupKwargs(
+                    backend="gloo" if zero and not gpu else None,
+                    timeout=timedelta(seconds=config.timeout),
+                )
+            ],
+        )
+        state = self._accelerator.state
+        super().__init__(state.process_index, state.num_processes, state.device)
+        self._zero = copy.deepcopy(state.deepspeed_plugin.deepspeed_config) if zero else {}
+        if config.processes is not None and config.processes != self.world_size:
             raise SharedError(
-                f"distributed.processes asks for {processes} processes, but {self.world_size} were "
-                "launched: change one of them (accelerate launch --num_processes, or null the key)"
+                f"distributed.processes asks for {config.processes} processes, but "
+                f"{self.world_size} were launched: change one of them (accelerate launch "
+                "--num_processes, or null the key)"
             )
 
     @property
-    def is_main(self) -> bool:
-        """Whether this is the one process that writes files and talks to the user."""
-        return self.rank == 0
+    def name(self) -> str:
+        """How gradients come together, in words."""
+        if self._config.virtual_shards:
+            return f"bit-identical, {self._config.virtual_shards} virtual shards"
+        if self._zero_stage:
+            return f"DeepSpeed ZeRO-{self._zero_stage}"
+        return "DDP" if self.world_size > 1 else "no exchange"
 
-    def wrap(self, effect: nn.Module, spn: nn.Module | None, learning_rate: float) -> None:
-        """Take both networks, give each an Adam, and spread them over the processes."""
-        self.networks = {"effect": effect} | ({"spn": spn} if spn is not None else {})
-        self._wrapped: dict[str, nn.Module] = {}
-        self._optimizers: dict[str, Any] = {}
-        for name, network in self.networks.items():
-            # DDP would broadcast rank 0's buffers before each forward pass: there must be none.
-            assert not list(network.buffers())
-            network.to(self.device)
-            optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
-            wrapped, optimizer = self._accelerator.prepare(network, optimizer)
-            self._wrapped[name], self._optimizers[name] = wrapped, optimizer
+    @property
+    def _zero_stage(self) -> int:
+        return launcher.zero_stage(self._zero)
+
+    @property
+    def n_slices(self) -> int:
+        """Into how many slices this rank's rows are cut."""
+        shards = self._config.virtual_shards
+        return shards // self.world_size if shards else self._config.micro_batches
+
+    def settle(self, config: TrainConfig) -> TrainConfig:
+        """The settings with what the launcher asks for in the places that they leave open.
+
+        Raises:
+            SharedError: launcher and settings contradict each other, or the batch cannot be cut so.
+        """
+        self._config = config.distributed  # several trainings may follow each other
+        return launcher.settle(config, os.environ, self._zero, self.world_size)
+
+    def wrap(
+        self,
+        effect: nn.Module,
+        spn: nn.Module | None,
+        optimizer: OptimizerConfig,
+        bf16: bool = False,
+    ) -> None:
+        """Take both networks, give each an AdamW, and spread them over the processes.
+
+        Args:
+            bf16: run their forward passes under bfloat16 autocast.
+        """
+        networks = {"effect": effect} | ({"spn": spn} if spn is not None else {})
+        # Validation must not call what an engine may have cut to pieces: it gets these copies.
+        self._judged = {name: copy.deepcopy(n).to(self.device) for name, n in networks.items()}
+        self._learners = {
+            name: self._learner(network.to(self.device), optimizer, bf16)
+            for name, network in networks.items()
+        }
+
+    def _learner(self, network: nn.Module, optimizer: OptimizerConfig, bf16: bool) -> Learner:
+        # DDP would broadcast rank 0's buffers before each forward pass: there must be none.
+        assert not list(network.buffers())
+        module = Autocast(network) if bf16 else network
+        if self._zero_stage:
+            return ShardedLearner(network, module, optimizer, self)
+        if self._config.virtual_shards:
+            self._start_equal(network)
+            return OrderedLearner(network, module, optimizer, self.n_slices, self.stack)
+        if self.world_size > 1:
+            gpus = [self.device.index] if self.device.type == "cuda" else None
+            module = DistributedDataParallel(module, device_ids=gpus)
+        return Learner(network, module, optimizer, self.n_slices)
+
+    def _start_equal(self, network: nn.Module) -> None:
+        """Rank 0's weights everywhere, as DDP and DeepSpeed see to by themselves."""
+        for parameter in network.parameters():
+            parameter.data.copy_(self.stack(parameter.data[None])[0])
+
+    def zero_settings(self, clip_norm: float | None) -> dict[str, Any]:
+        """DeepSpeed's settings: the launcher's, and ours where theirs would change the numbers."""
+        return launcher.without_auto(self._zero) | {
+            "train_batch_size": self.n_slices * self.world_size,  # for their statistics alone
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_accumulation_steps": self.n_slices,
+            "gradient_clipping": clip_norm or 0.0,  # theirs would be 1.0
+            "bf16": {"enabled": False},
+            "fp16": {"enabled": False},
+            "zero_allow_untested_optimizer": True,  # torch's AdamW, the same one everywhere
+            "zero_force_ds_cpu_optimizer": False,
+        }
 
     @property
     def effect(self) -> nn.Module:
         """The effect network, as the training calls it."""
-        return self._wrapped["effect"]
+        return self._learners["effect"].module
 
     @property
     def spn(self) -> nn.Module | None:
         """The State Prediction Network, as the training calls it; None without one."""
-        return self._wrapped.get("spn")
+        return self._learners["spn"].module if "spn" in self._learners else None
 
-    def step(self, loss: Tensor, seam: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Backward, all-reduce and Adam for one iteration; the SPN learns where there is a seam.
+    def slice(self, index: int) -> AbstractContextManager[Any]:
+        """Around a slice's forward and backward pass: gradients are exchanged in the last one."""
+        stack = ExitStack()
+        for learner in self._learners.values():
+            stack.enter_context(learner.exchange(last=index == self.n_slices - 1))
+        return stack
+
+    def backward(self, loss: Tensor, seam: tuple[Tensor, Tensor] | None) -> None:
+        """The backward pass of one slice, through the SPN too where there is a seam.
 
         Args:
-            loss: the mean over this rank's rows, [].
+            loss: the mean over the slice's rows, [].
             seam: predicted states and their leaf, where a group starts with an SPN.
+        """
+        self._learners["effect"].backward(loss)
+        self._spn_learns = seam is not None
+        if seam is not None:
+            self._learners["spn"].backward(spn_loss(seam))
+
+    def step(self, learning_rate: float) -> Tensor:
+        """One iteration's step, after the backward passes of all slices.
 
         Shape: the gradient norms of effect and SPN, [2]; the SPN's is 0 where it did not learn.
         """
-        norms = [self._step("effect", loss), loss.new_zeros(())]
-        if seam is not None:
-            norms[1] = self._step("spn", spn_loss(seam))
-        return torch.stack(norms)
-
-    def _step(self, name: str, loss: Tensor) -> Tensor:
-        self._accelerator.backward(loss)
-        gradients = [p.grad for p in self.networks[name].parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        self._optimizers[name].step()
-        self._optimizers[name].zero_grad(set_to_none=True)
-        return norm
-
-    # Agreement ---------------------------------------------------------------------------------
-
-    def together(self, action: Callable[[], T]) -> T:
-        """Run an action without collectives on every rank; where one refuses, all refuse alike.
-
-        Raises:
-            SharedError: the first refusal, with its rank where that is not 0.
-        """
-        try:
-            result, refusal = action(), None
-        except UserError as error:
-            refusal = str(error)
-        for rank, message in enumerate(self.gather([refusal])):
-            if message is not None:
-                raise SharedError(message if rank == 0 else f"[rank {rank}] {message}")
-        return result
-
-    def on_main(self, action: Callable[[], T]) -> T:
-        """Run an action on rank 0 and give its result, or its refusal, to every rank.
-
-        Raises:
-            SharedError: rank 0's refusal.
-        """
-        packet: list[Any] = [None]
-        self.together(lambda: packet.__setitem__(0, action()) if self.is_main else None)
-        if self.world_size > 1:
-            broadcast_object_list(packet)
-        return packet[0]
-
-    def gather(self, items: list[T]) -> list[T]:
-        """All ranks' lists, joined in the order of the ranks, on every rank."""
-        return gather_object(items) if self.world_size > 1 else items
-
-    def agree(self, position: str, error: UserError | None = None) -> None:
-        """Check that every rank is about to learn from the same group, and that none has failed.
-
-        Args:
-            position: what must be equal on all ranks: epoch, group, sequences.
-            error: what went wrong here, if anything did; it ends all ranks.
-
-        Raises:
-            SharedError: naming the rank that failed, or both positions where two differ.
-        """
-        digest = hashlib.blake2b(position.encode(), digest_size=6).digest()
-        mine = [float(int.from_bytes(digest, "big")), float(error is not None)]
-        table = self.share(torch.tensor(mine, dtype=torch.float64))
-        if table[:, 1].any():
-            self.together(lambda: _raise(error))
-        if (table[:, 0] != table[0, 0]).any():
-            positions = self.gather([position])
-            other = next(r for r, p in enumerate(positions) if p != positions[0])
-            raise SharedError(
-                f"the ranks have lost each other: rank 0 is at {positions[0]:.200}, rank {other} "
-                f"at {positions[other]:.200}; all were stopped before they learned from it"
-            )
-
-    def share(self, values: Tensor) -> Tensor:
-        """Every rank's few numbers on every rank: [n] -> [W, n], on the CPU."""
-        gathered = self._accelerator.gather(values.to(self.device)[None])
-        return gathered.cpu()
+        norm = self._learners["effect"].step(learning_rate)
+        if not self._spn_learns:
+            return torch.stack([norm, norm.new_zeros(())])
+        return torch.stack([norm, self._learners["spn"].step(learning_rate)])
 
     # State -------------------------------------------------------------------------------------
 
-    def export(self) -> tuple[Tensors, Tensors]:
-        """Weights by parameter name, and Adam's moments and steps, in the canonical form."""
-        weights, moments = {}, {}
-        for name, key, parameter in self._parameters():
-            weights[f"{name}.{key}"] = parameter.detach().cpu().contiguous()
-            for entry, value in self._optimizers[name].state.get(parameter, {}).items():
-                moments[f"{name}.{key}.{entry}"] = value.detach().cpu().contiguous()
-        return weights, moments
+    def remember(self) -> None:
+        """Keep weights, moments and averages as they are, to go back to."""
+        self._kept = [tensor.clone() for tensor in self._state()]
 
-    def load(self, weights: Tensors, moments: Tensors) -> None:
-        """Take weights and moments in the canonical form, whatever engine wrote them.
+    @torch.no_grad()
+    def go_back(self) -> None:
+        """Undo every step since `remember`."""
+        for tensor, kept in zip(self._state(), self._kept, strict=True):
+            tensor.copy_(kept)
+        for learner in self._learners.values():
+            learner.renew()
+
+    def _state(self) -> list[Tensor]:
+        return [tensor for learner in self._learners.values() for tensor in learner.state()]
+
+    def judged(self) -> dict[str, nn.Module]:
+        """Plain float copies of both networks with the weights that count: the averages, where
+        there are any. Every rank must call this."""
+        weights, _, averages = self.export()
+        chosen = averages or weights
+        for name, network in self._judged.items():
+            own = {key.removeprefix(f"{name}."): value for key, value in chosen.items()}
+            network.load_state_dict({key: own[key] for key in network.state_dict()})
+        return self._judged
+
+    def export(self) -> tuple[Tensors, Tensors, Tensors]:
+        """Weights by parameter name, AdamW's moments and steps, and the averages, in the canonical
+        form; every rank must call this."""
+        weights, moments, averages = Tensors(), Tensors(), Tensors()
+        for name, learner in self._learners.items():
+            for key, weight, entries, average in learner.export():
+                weights[f"{name}.{key}"] = weight
+                moments |= {f"{name}.{key}.{entry}": value for entry, value in entries.items()}
+                if average is not None:
+                    averages[f"{name}.{key}"] = average
+        return weights, moments, averages
+
+    def load(self, weights: Tensors, moments: Tensors, averages: Tensors) -> None:
+        """Take weights, moments and averages in the canonical form, whatever engine wrote them.
 
         Raises:
             EngineError: a name, shape or type that is not this model's; nothing was taken then.
         """
-        self._check_weights(weights)
-        self._check_moments(weights, moments)
-        for name, key, parameter in self._parameters():
-            with torch.no_grad():
-                parameter.copy_(weights[f"{name}.{key}"])
-            entries = {entry: moments.get(f"{name}.{key}.{entry}") for entry in _MOMENTS}
-            self._optimizers[name].state[parameter] = {
-                entry: value if entry == "step" else value.to(self.device)
-                for entry, value in entries.items()
-                if value is not None
-            }
-
-    def _check_weights(self, weights: Tensors) -> None:
-        ours = {f"{name}.{key}": p for name, key, p in self._parameters()}
-        for key in sorted({*ours, *weights}):
-            if key not in ours or key not in weights:
-                where = "the model" if key not in ours else "the checkpoint"
-                raise EngineError(f"{where} has no parameter {key}: they are of two models")
-            want, have = ours[key], weights[key]
-            if (want.shape, want.dtype) != (have.shape, have.dtype):
-                raise EngineError(
-                    f"the checkpoint's {key} is {tuple(have.shape)} {have.dtype}, the model's "
-                    f"{tuple(want.shape)} {want.dtype}: they are of two models"
-                )
-
-    def _check_moments(self, weights: Tensors, moments: Tensors) -> None:
-        """Adam has all three entries of a parameter that it stepped, and nothing else."""
-        for key in {name.rpartition(".")[0] for name in moments}:
-            shapes = [
-                tuple(moments[f"{key}.{entry}"].shape) if f"{key}.{entry}" in moments else None
-                for entry in _MOMENTS
-            ]
-            if key not in weights or shapes != [(), *2 * [tuple(weights[key].shape)]]:
-                raise EngineError(
-                    f"the checkpoint's optimizer moments of {key} are incomplete or of another "
-                    "shape: take another checkpoint"
-                )
-
-    def _parameters(self) -> list[tuple[str, str, nn.Parameter]]:
-        return [
-            (name, key, parameter)
-            for name, network in self.networks.items()
-            for key, parameter in network.named_parameters()
-        ]
+        _check_weights(self._judged, weights)
+        _check_moments(weights, moments)
+        if averages:
+            _check_weights(self._judged, averages)
+        for name, learner in self._learners.items():
+            for key, _ in learner.network.named_parameters():
+                full = f"{name}.{key}"
+                entries = {e: moments[f"{full}.{e}"] for e in MOMENTS if f"{full}.{e}" in moments}
+                learner.load(key, weights[full], entries, averages.get(full))
 
     def close(self) -> None:
         """Leave the group of processes."""
         self._accelerator.end_training()
 
 
-def _raise(error: UserError | None) -> None:
-    if error is not None:
-        raise error
+class ShardedLearner(Learner):
+    """A network under DeepSpeed's ZeRO: moments (stage 1), gradients (2), weights (3) in parts.
+
+    Args:
+        network: the plain module, whose parameters DeepSpeed takes over.
+        module: what training calls: the network, or what stands around it.
+        engine: for its settings and its exchanges.
+    """
+
+    def __init__(
+        self, network: nn.Module, module: nn.Module, config: OptimizerConfig, engine: Engine
+    ) -> None:
+        self._engine, self._slices_seen = engine, 0
+        self._shapes = [p.shape for p in network.parameters()]
+        super().__init__(network, module, config, engine.n_slices)
+
+    def _make_optimizer(self) -> None:
+        import deepspeed
+        import deepspeed.utils
+
+        self._utils = deepspeed.utils
+        self._zero, *_ = deepspeed.initialize(
+            model=self.module,
+            optimizer=adamw(self.parameters, self.config),
+            config=self._engine.zero_settings(self.config.clip_norm),
+        )
+        self.module, sharding = self._zero, self._zero.optimizer
+        self._whole_weights = not hasattr(sharding, "fp32_partitioned_groups_flat")
+        if self._whole_weights:
+            self._masters = sharding.single_partition_of_fp32_groups
+        else:
+            self._masters = sharding.fp32_partitioned_groups_flat
+        self.optimizer = sharding.optimizer
+        for master in self._masters:
+            begin_moments(self.optimizer, [master])
+        if self._whole_weights:
+            sharding._lazy_init_hp_params_optimizer_state()  # ties parameters to those moments
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a slice's share of this rank's gradient."""
+        self._zero.backward(loss / self.n_slices, scale_wrt_gas=False)
+        self._slices_seen += 1
+        if self._slices_seen < self.n_slices:
+            self._zero.step()  # which only counts before the last slice
+
+    def step(self, learning_rate: float) -> Tensor:
+        """Clip and step once all slices are in; give the gradient's norm before clipping, []."""
+        self._set_rate(learning_rate)
+        self._zero.step()
+        self._slices_seen = 0
+        self._average()
+        norm = self._zero.get_global_grad_norm()
+        return torch.as_tensor(norm, dtype=torch.float32, device=self._engine.device)
+
+    def _weights(self) -> list[Tensor]:
+        if self._whole_weights:
+            return super()._weights()
+        return [p.ds_tensor for p in self.parameters]
+
+    def state(self) -> list[Tensor]:
+        """Every tensor of this rank that a step changes, to be copied and put back."""
+        return [*super().state(), *self._masters]
+
+    def renew(self) -> None:
+        """After `state` was put back: make what follows from it follow again."""
+        if not self._whole_weights:
+            for i, p in enumerate(self.parameters):
+                if p.numel():  # gathered, as small weights stay
+                    p.detach().copy_(self._join(i, p.ds_tensor))
+
+    def export(self) -> Iterator[tuple[str, Tensor, Tensors, Tensor | None]]:
+        """Each parameter's name, weight, moments and average, whole, on the CPU."""
+        utils = self._utils
+        step = self.optimizer.state[self._masters[0]]["step"]
+        for i, (name, p) in enumerate(self.network.named_parameters()):
+            weight = utils.safe_get_full_fp32_param(p).view(self._shapes[i])
+            moments = {
+                key: on_cpu(utils.safe_get_full_optimizer_state(p, key).view(self._shapes[i]))
+                for key in MOMENTS[1:]
+            }
+            average = None if self.averages is None else on_cpu(self._join(i, self.averages[i]))
+            yield name, on_cpu(weight), {"step": on_cpu(step), **moments}, average
+
+    @torch.no_grad()
+    def load(self, name: str, weight: Tensor, moments: Tensors, average: Tensor | None) -> None:
+        """Take one parameter whole; without moments it begins again, without average at weight."""
+        index = [key for key, _ in self.network.named_parameters()].index(name)
+        p, utils, zeros = self.parameters[index], self._utils, torch.zeros_like(weight)
+        for master in self._masters:
+            self.optimizer.state[master]["step"].copy_(moments.get("step", torch.zeros(())))
+        values = {key: moments.get(key, zeros).to(self._engine.device) for key in MOMENTS[1:]}
+        weight = weight.to(self._engine.device)
+        if self._whole_weights:
+            p.copy_(weight)
+            utils.safe_set_full_fp32_param(p, weight)
+            for key, value in values.items():
+                utils.safe_set_full_optimizer_state(p, value, key)
+        else:
+            p.ds_tensor.copy_(self._part(p, weight))
+            if p.numel():  # gathered, as small weights stay
+                p.copy_(weight)
+            utils.safe_set_local_fp32_param(p, self._part(p, weight))
+            for key, value in values.items():
+                utils.safe_set_local_optimizer_state(p, self._part(p, value), key)
+        if self.averages is not None:
+            whole = weight if average is None else average.to(self._engine.device)
+            self.averages[index].copy_(whole if self._whole_weights else self._part(p, whole))
+
+    def _part(self, parameter: Any, whole: Tensor) -> Tensor:
+        """This rank's part of a weight; the last one may reach past the end, into zeros."""
+        size = parameter.ds_tensor.numel()
+        padded = torch.zeros(size * self._engine.world_size, device=whole.device)
+        padded[: whole.numel()] = whole.flatten()
+        return padded.narrow(0, size * self._engine.rank, size)
+
+    def _join(self, index: int, part: Tensor) -> Tensor:
+        """The whole of what every rank has a part of."""
+        if self._whole_weights:
+            return part
+        shape = self._shapes[index]
+        return self._engine.stack(part.flatten()[None]).flatten()[: shape.numel()].view(shape)
+
+
+def _parameters(networks: dict[str, nn.Module]) -> Tensors:
+    return {f"{n}.{key}": p for n, net in networks.items() for key, p in net.named_parameters()}
+
+
+def _check_weights(networks: dict[str, nn.Module], weights: Tensors) -> None:
+    ours = _parameters(networks)
+    for key in sorted({*ours, *weights}):
+        if key not in ours or key not in weights:
+            where = "the model" if key not in ours else "the checkpoint"
+            raise EngineError(f"{where} has no parameter {key}: they are of two models")
+        want, have = ours[key], weights[key]
+        if (want.shape, want.dtype) != (have.shape, have.dtype):
+            raise EngineError(
+                f"the checkpoint's {key} is {tuple(have.shape)} {have.dtype}, the model's "
+                f"{tuple(want.shape)} {want.dtype}: they are of two models"
+            )
+
+
+def _check_moments(weights: Tensors, moments: Tensors) -> None:
+    """AdamW has all three entries of a parameter that it stepped, and nothing else."""
+    for key in {name.rpartition(".")[0] for name in moments}:
+        shapes = [
+            tuple(moments[f"{key}.{entry}"].shape) if f"{key}.{entry}" in moments else None
+            for entry in MOMENTS
+        ]
+        if key not in weights or shapes != [(), *2 * [tuple(weights[key].shape)]]:
+            raise EngineError(
+                f"the checkpoint's optimizer moments of {key} are incomplete or of another "
+                "shape: take another checkpoint"
+            )

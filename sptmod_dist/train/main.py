@@ -19,6 +19,7 @@ from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import Checkpoint
 from sptmod_dist.train.config import TrainConfig, to_yaml
 from sptmod_dist.train.engine import Engine
+from sptmod_dist.train.ranks import SharedError, is_broken_exchange, is_timeout
 from sptmod_dist.train.run_folder import RunError, RunFolder
 from sptmod_dist.train.trainer import Trainer
 
@@ -52,11 +53,17 @@ def train(config: TrainConfig, resume: str | None = None, overwrite: bool = Fals
     if resume and overwrite:
         raise UserError("--resume and --overwrite contradict each other: give one of them")
     _make_deterministic(config)
-    engine = Engine(config.distributed.processes)
+    engine = Engine(config.distributed)
     try:
-        return train_on(engine, config, resume, overwrite)
-    finally:
+        code = train_on(engine, config, resume, overwrite)
+    except SharedError:
         engine.close()
+        raise
+    except Exception as error:
+        # Without leaving the group in good order: the others may be waiting in an exchange.
+        raise _failure(engine, config, error) from error
+    engine.close()
+    return code
 
 
 def train_on(
@@ -67,6 +74,7 @@ def train_on(
     Raises:
         UserError: as `train`.
     """
+    config = engine.settle(config)
     run = RunFolder(Path(config.runs_dir) / config.name)
     saved = engine.on_main(lambda: _find_checkpoint(run, resume))
     data = engine.together(lambda: _open_data(config))
@@ -107,6 +115,41 @@ def train_on(
     engine.on_main(lambda: run.write_summary(summary))
     _say(engine, f"{run.path} is finished: {_in_words(summary)}")
     return FINISHED
+
+
+class TrainingFailure(UserError):
+    """A training that ended on one rank, for a reason that need not be the user's."""
+
+    code = 1
+
+
+def _failure(engine: Engine, config: TrainConfig, error: Exception) -> UserError:
+    """What the first rank that fails says to the user; the ranks that fail after it say nothing.
+
+    Raises:
+        SystemExit: on all but the first.
+    """
+    run = RunFolder(Path(config.runs_dir) / config.name)
+    note = run.note_traceback(engine.rank, error)
+    if not engine.speaks():
+        raise SystemExit(1) from error
+    if isinstance(error, UserError):
+        words = str(error)
+    elif is_timeout(error):
+        words = (
+            f"the other processes did not answer for {config.distributed.timeout:g} s "
+            "(distributed.timeout): one of them hangs, or is much slower"
+        )
+    elif is_broken_exchange(error):
+        words = "another process has gone without a word: was it killed, or out of memory?"
+    else:
+        words = f"{type(error).__name__} ({' '.join(str(error).split()):.300}); {note}"
+    newest = run.newest_checkpoint()
+    if newest is not None:
+        words += f"; the last good checkpoint is {newest}: continue with --resume auto"
+    failure = TrainingFailure(words)
+    failure.code = error.code if isinstance(error, UserError) else TrainingFailure.code
+    return failure
 
 
 def _make_deterministic(config: TrainConfig) -> None:
@@ -150,7 +193,8 @@ def _announcement(
 ) -> str:
     where = f"continuing from {saved[0]}, " if saved else ""
     return (
-        f"training {config.name}: {where}{engine.world_size} process(es) on {engine.device.type}, "
+        f"training {config.name}: {where}{engine.world_size} process(es) on {engine.device.type} "
+        f"({engine.name}, {config.precision}), "
         f"{trainer.loader.n_groups} groups of {len(config.lengths)} iterations an epoch "
         f"({trainer.loader.dropped} sequences left over), batch size {config.batch_size}"
     )

@@ -69,7 +69,6 @@ class Monitor:
         total: iterations at most, for the bar.
         every: iterations between two records.
         seconds_per_iteration: seconds of audio that one iteration of the global batch holds.
-        learning_rate: shown beside the losses.
     """
 
     def __init__(
@@ -80,11 +79,10 @@ class Monitor:
         total: int,
         every: int,
         seconds_per_iteration: float,
-        learning_rate: float,
     ) -> None:
         self.clock = Clock()
         self._run, self._every, self._shown_at = run, every, iteration
-        self._audio, self._learning_rate = seconds_per_iteration, learning_rate
+        self._audio = seconds_per_iteration
         self._sum, self._n_groups = torch.zeros(()), 0
         self._last = (0.0, 0.0, 0.0)
         self._writer: SummaryWriter | None = None
@@ -122,12 +120,13 @@ class Monitor:
         if self._is_main:
             self._bar.write(message, file=sys.stderr)
 
-    def group(self, iteration: int, values: Tensor) -> None:
+    def group(self, iteration: int, values: Tensor, learning_rate: float) -> None:
         """Take one group's figures.
 
         Args:
             iteration: how many were done, this group's included.
-            values: loss terms and gradient norms of each sub-sequence, means over the ranks.
+            values: loss terms, means over the batch, and gradient norms of each sub-sequence.
+            learning_rate: of the last iteration.
 
         Shape: values [N, terms + 2], on the CPU.
         """
@@ -136,9 +135,9 @@ class Monitor:
         self._bar.set_postfix(loss=f"{loss:.4f}", ST=self._st, refresh=False)
         self._bar.update(iteration - self._bar.n)
         if iteration - self._shown_at >= self._every:
-            self._show(iteration)
+            self._show(iteration, learning_rate)
 
-    def _show(self, iteration: int) -> None:
+    def _show(self, iteration: int, learning_rate: float) -> None:
         values = self._sum / self._n_groups
         terms, norms = values.split([len(LossTerms._fields), 2], dim=1)
         scalars: dict[str, float] = {}
@@ -148,7 +147,7 @@ class Monitor:
                 scalars[f"train_by_sub_sequence/{term}/{i}"] = value
         scalars["optimizer/gradient_norm_effect"] = norms[:, 0].mean().item()
         scalars["optimizer/gradient_norm_spn"] = norms[0, 1].item()
-        scalars["optimizer/learning_rate"] = self._learning_rate
+        scalars["optimizer/learning_rate"] = learning_rate
         self._write(scalars | self._speed(iteration), iteration)
         self._sum, self._n_groups, self._shown_at = torch.zeros(()), 0, iteration
 

@@ -17,7 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 from sptmod_dist import settings
 from sptmod_dist.model.config import PRESETS
 from sptmod_dist.names import advice, closest
-from sptmod_dist.train.config import ONE_PRECISION, ConfigError, TrainConfig, from_dict
+from sptmod_dist.train.config import PRECISIONS, ConfigError, TrainConfig, from_dict
 from sptmod_dist.yaml_files import read_mapping
 
 COMMAND_LINE = "command line"
@@ -173,7 +173,7 @@ def _refusal(argv: Sequence[str], error: ArgumentError) -> ConfigError:
         hint = settings.field_type(TrainConfig, name)
         if hint is not None and not _parses(name, value):
             wanted = settings.expected(hint)
-            advice = f"; {ONE_PRECISION}" if name == "precision" else ""
+            advice = f"; {PRECISIONS}" if name == "precision" else ""
             return ConfigError(f"command line: --{name} is {value!r}, but must be {wanted}{advice}")
     words = " ".join(str(error).removeprefix("argument ").split())
     return ConfigError(f"command line: {words}; see --help")

@@ -26,6 +26,12 @@ class Progress:
     best: float | None = None
     """The least ST validation loss; None before the first validation."""
     best_iteration: int = 0
+    reductions: int = 0
+    """Plateaus on which the learning rate was lowered."""
+    reduced_at: int = 0
+    """The iteration of the last of them."""
+    skipped: int = 0
+    """Groups in a row that were skipped because they were not finite."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -41,6 +47,7 @@ class Progress:
         if not isinstance(data, Mapping):
             raise ValueError("progress is no mapping")
         names = [field.name for field in fields(Progress)]
+        data = {key: 0 for key in _LATER} | dict(data)
         for key in (*names, *data):
             if key not in data or key not in names:
                 raise ValueError(f"progress.{key} is {'unknown' if key in data else 'missing'}")
@@ -52,6 +59,9 @@ class Progress:
                 raise ValueError(f"progress.{key} is {data[key]!r}")
         return Progress(**data)
 
+
+# Absent in checkpoints of trainings that had none of them.
+_LATER = ("reductions", "reduced_at", "skipped")
 
 # Settings that may differ between a checkpoint and the training that takes it up: none of them
 # changes what an iteration computes. The data are compared by their fingerprints.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+import traceback
 from pathlib import Path
 from typing import IO, Any
 
@@ -138,6 +139,20 @@ class RunFolder:
     def _all_checkpoints(self) -> list[Path]:
         found = [p for kind in ("step", "best") for p in checkpoint.find(self.checkpoints, kind)]
         return sorted(found, key=checkpoint.iteration_of, reverse=True)
+
+    def newest_checkpoint(self) -> Path | None:
+        """The newest checkpoint by its name, of either kind; nothing in it is read."""
+        return next(iter(self._all_checkpoints()), None)
+
+    def note_traceback(self, rank: int, error: Exception) -> str:
+        """Keep where a program went wrong in the rank's log; say in words where to look."""
+        text = "".join(traceback.format_exception(error))
+        try:
+            with open(self.log_file(rank), "a") as file:
+                file.write(text)
+        except OSError:
+            return text  # there is no run yet: better a traceback than nothing
+        return f"the traceback is in {self.log_file(rank)}"
 
     def last_checkpoint(self) -> tuple[Path, Checkpoint] | None:
         """The newest checkpoint that is whole, of either kind; None where the run has none at all.

@@ -25,15 +25,17 @@ from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.errors import UserError
 from sptmod_dist.losses import Loss
 from sptmod_dist.model.spn import StatePredictionNetwork, dropout_factors
-from sptmod_dist.model.sptmod import SPTMod
+from sptmod_dist.model.sptmod import ModelState, SPTMod
 from sptmod_dist.tbptt import Schedule, forward
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import Checkpoint, CheckpointError
-from sptmod_dist.train.config import DTYPES, TrainConfig, to_dict
-from sptmod_dist.train.engine import Engine, SharedError
+from sptmod_dist.train.config import TrainConfig, from_dict, to_dict
+from sptmod_dist.train.engine import Engine
 from sptmod_dist.train.monitor import Monitor
 from sptmod_dist.train.progress import Progress, differences
+from sptmod_dist.train.ranks import SharedError
 from sptmod_dist.train.run_folder import RunFolder
+from sptmod_dist.train.schedule import learning_rate
 from sptmod_dist.train.validation import Validator
 
 
@@ -88,7 +90,6 @@ class Trainer:
         self.config, self.engine, self.run = config, engine, run
         self.progress = Progress()
         self._stopping = False
-        self.dtype = DTYPES[config.precision]
         self.schedule = Schedule(config.model, config.lengths)
         self.loss = Loss(config.loss)
         self.data: dict[str, Any] = {
@@ -111,7 +112,7 @@ class Trainer:
             self.schedule,
             self.loss,
             config.validation.windows_at_once,
-            self.dtype,
+            config.dtype,
         )
 
     def connect(self) -> None:
@@ -125,11 +126,11 @@ class Trainer:
         digest = hashlib.sha256(about.encode()).hexdigest()[:16]
         self.engine.agree(f"the start, with settings and data of digest {digest}")
         torch.manual_seed(self.config.seed)
-        effect = SPTMod(self.config.model).to(self.dtype)
-        spn = StatePredictionNetwork(self.config.model) if self.config.model.spn else None
-        if spn is not None:
-            spn.to(self.dtype)
-        self.engine.wrap(effect, spn, self.config.optimizer.learning_rate)
+        effect = SPTMod(self.config.model).to(self.config.dtype)
+        spn = None
+        if self.config.model.spn is not None:
+            spn = StatePredictionNetwork(self.config.model).to(self.config.dtype)
+        self.engine.wrap(effect, spn, self.config.optimizer, self.config.precision == "bf16")
 
     def fit(self) -> bool:
         """Train to the end, or until a signal asks to stop.
@@ -146,7 +147,8 @@ class Trainer:
         try:
             while not self.finished:
                 for group in self._groups():
-                    self._end_of_group(group, self._learn(group))
+                    self.engine.remember()
+                    self._end_of_group(group, *self._learn(group))
                     if self._stopping or self.finished:
                         break
                 else:
@@ -175,6 +177,12 @@ class Trainer:
         since = self.progress.iteration - self.progress.validated_at
         return since >= self.config.validation.every and not self.finished
 
+    @property
+    def _is_plateau(self) -> bool:
+        progress, schedule = self.progress, self.config.optimizer.schedule
+        since = progress.iteration - max(progress.best_iteration, progress.reduced_at)
+        return schedule.kind == "plateau" and since >= schedule.patience
+
     def _groups(self) -> Iterator[Group]:
         """This rank's groups from the cursor to the epoch's end, agreed on with the other ranks."""
         progress = self.progress
@@ -191,24 +199,46 @@ class Trainer:
             assert group is not None
             yield group
 
-    def _learn(self, group: Group) -> Tensor:
-        """One group: N iterations, each a step of Adam.
+    def _learn(self, group: Group) -> tuple[Tensor, Tensor]:
+        """One group: N iterations, each a step of AdamW over all slices of this rank's rows.
 
-        Shape: loss terms and both gradient norms of each iteration, [N, terms + 2].
+        Shape: loss terms of each slice [slices, N, terms], both gradient norms [N, 2].
         """
+        slices = list(self._slices(group))
+        states: list[ModelState | None] = [None] * len(slices)  # a group starts: reset
+        figures, norms = [], []
+        for subs in zip(*(self.schedule.split(*parts) for *parts, _ in slices), strict=True):
+            for k, sub in enumerate(subs):
+                with self.engine.slice(k):
+                    keep = slices[k][-1]
+                    step = forward(self.engine.effect, self.engine.spn, sub, states[k], keep)
+                    terms = self.loss(step.prediction, sub.target)
+                    self.engine.backward(terms.total, step.seam)
+                states[k] = step.state.detach()  # no gradient crosses a boundary
+                figures.append(torch.stack(terms).detach())
+            rate = self._learning_rate(subs[0].index)
+            norms.append(self.engine.step(rate))
+        by_slice = torch.stack(figures).unflatten(0, (-1, len(slices))).transpose(0, 1)
+        return by_slice, torch.stack(norms)
+
+    def _slices(self, group: Group) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+        """This rank's rows in slices: input, output, controls and dropout factors of each."""
         x, y, controls = (
-            tensor.to(self.engine.device, self.dtype, non_blocking=True)
+            tensor.to(self.engine.device, self.config.dtype, non_blocking=True)
             for tensor in (group.input, group.output, group.controls)
         )
         keep = self._dropout(group)
-        state, figures = None, []  # a group starts: reset
-        for sub in self.schedule.split(x, y, controls):
-            step = forward(self.engine.effect, self.engine.spn, sub, state, keep)
-            terms = self.loss(step.prediction, sub.target)
-            norms = self.engine.step(terms.total, step.seam)
-            state = step.state.detach()  # no gradient crosses a boundary
-            figures.append(torch.cat([torch.stack(terms).detach(), norms]))
-        return torch.stack(figures)
+        rows = len(x) // self.engine.n_slices
+        for start in range(0, len(x), rows):
+            part = slice(start, start + rows)
+            yield x[part], y[part], controls[part], None if keep is None else keep[part]
+
+    def _learning_rate(self, ahead: int = 0) -> float:
+        """Of the iteration that comes after so many of the next group."""
+        progress = self.progress
+        return learning_rate(
+            self.config.optimizer, progress.iteration + ahead, progress.reductions
+        )
 
     def _dropout(self, group: Group) -> Tensor | None:
         """This rank's rows of the global batch's factors, a function of seed, epoch and group."""
@@ -216,41 +246,61 @@ class Trainer:
         seed = int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big")
         keep = dropout_factors(self.config.model, self.config.batch_size, seed)
         rows = slice(group.rows.start, group.rows.stop)
-        return None if keep is None else keep[rows].to(self.engine.device, self.dtype)
+        return None if keep is None else keep[rows].to(self.engine.device, self.config.dtype)
 
-    def _end_of_group(self, group: Group, figures: Tensor) -> None:
-        """Advance the cursor and exchange what all must know.
+    def _end_of_group(self, group: Group, terms: Tensor, norms: Tensor) -> None:
+        """Exchange what all must know, and advance the cursor.
 
-        A stop that one rank was asked for, a checkpoint that rank 0's clock asks for and the mean
+        A stop that one rank was asked for, a checkpoint that rank 0's clock asks for and the
         losses travel in one small exchange, so that every rank decides the same.
+
+        Shape: as from `_learn`.
         """
-        self.progress.group += 1
-        self.progress.iteration += len(self.schedule.lengths)
         due = time.monotonic() - self._saved > 60 * self.config.checkpoint.minutes
-        mine = [float(self._interrupt.asked_at is not None), float(due)]
-        head = torch.tensor(mine, dtype=torch.float64, device=figures.device)
-        table = self.engine.share(torch.cat([head, figures.flatten().double()]))
+        head = torch.tensor([self._interrupt.asked_at is not None, due], device=terms.device)
+        table = self.engine.share(torch.cat([head.double(), terms.flatten(), norms.flatten()]))
         self._stopping = bool(table[:, 0].any())
-        self._refuse_non_finite(group, table[:, 2:])
-        means = table[:, 2:].mean(0).unflatten(0, figures.shape)
-        self.monitor.group(self.progress.iteration, means)
+        self.progress.group += 1
+        bad = [rank for rank, row in enumerate(table) if not row.isfinite().all()]
+        if bad:
+            self._undo(group, bad)
+        else:
+            rate = self._learning_rate(len(self.schedule.lengths) - 1)
+            self.progress.iteration += len(self.schedule.lengths)
+            self.progress.skipped = 0
+            # One mean over the slices in their order, so that it does not depend on the ranks.
+            means = table[:, 2:][:, : terms.numel()].reshape(-1, *terms.shape[1:]).mean(0)
+            figures = torch.cat([means, norms.double().cpu()], dim=1)
+            self.monitor.group(self.progress.iteration, figures, rate)
         if table[0, 1]:
             self._save("step")
 
-    def _refuse_non_finite(self, group: Group, table: Tensor) -> None:
-        """The same on every rank: a row a rank, [W, …]."""
-        bad = [rank for rank, row in enumerate(table) if not row.isfinite().all()]
-        if bad:
-            raise SharedError(
-                f"the loss or a gradient is not finite by iteration {self.progress.iteration} "
-                f"(epoch {group.epoch}, group {group.index}, rank {', '.join(map(str, bad))}): "
-                "nothing of it was saved; start a run with a lower optimizer.learning_rate"
-            )
+    def _undo(self, group: Group, bad: list[int]) -> None:
+        """Back to the group's start, on every rank; then skip the group or stop."""
+        stopping, progress = self.config.stopping, self.progress
+        self.engine.go_back()
+        progress.skipped += 1
+        where = (
+            f"a loss or gradient is not finite after iteration {progress.iteration} (epoch "
+            f"{group.epoch}, group {group.index}, rank {', '.join(map(str, bad))})"
+        )
+        if stopping.non_finite == "skip" and progress.skipped < stopping.skips:
+            self.monitor.say(f"{where}: its steps are undone and the group is skipped")
+            return
+        in_a_row = f", {progress.skipped} groups in a row" if progress.skipped > 1 else ""
+        progress.group -= 1  # a resume that skips meets it again
+        progress.skipped -= 1
+        self._save("step")
+        raise SharedError(
+            f"{where}{in_a_row}: its steps are undone and the state before it is saved; continue "
+            "with --resume auto --stopping.non_finite skip, or start a run with a lower "
+            "optimizer.learning_rate or with optimizer.clip_norm"
+        )
 
     def _validate(self) -> None:
         progress = self.progress
         with self.monitor.clock.measure("validation"):
-            result = self.validator.run()
+            result = self.validator.run(self.engine.judged())
         st = result.st["total"]
         if not math.isfinite(st + result.wt["total"] + result.st_whole["total"]):
             raise SharedError(
@@ -261,6 +311,8 @@ class Trainer:
         better = progress.best is None or st < progress.best
         if better:
             progress.best, progress.best_iteration = st, progress.iteration
+        elif self._is_plateau:
+            progress.reductions, progress.reduced_at = progress.reductions + 1, progress.iteration
         self.monitor.validation(progress.iteration, progress.epoch, result, better)
         if better:
             self._save("best")
@@ -271,11 +323,12 @@ class Trainer:
     def _save(self, kind: str) -> None:
         """Rank 0 writes a checkpoint `step-…` or `best-…`; a full disk does not stop training."""
         self._saved = time.monotonic()
+        weights, moments, averages = self.engine.export()
         if not self.engine.is_main:
             return
         name = f"{kind}-{self.progress.iteration:08d}"
         try:
-            saved = Checkpoint(*self.engine.export(), self._state())
+            saved = Checkpoint(weights, moments, self._state(), averages)
             checkpoint.save(self.run.checkpoints, name, saved)
             keep = self.config.checkpoint.keep if kind == "step" else 1
             checkpoint.prune(self.run.checkpoints, kind, keep)
@@ -297,7 +350,8 @@ class Trainer:
             TrainingError: listing every setting that differs and changes the training.
             CheckpointError: what it holds does not fit together.
         """
-        found = list(differences(saved.state, self._state()))
+        whole = to_dict(from_dict(saved.state["config"], str(path)))  # with settings since added
+        found = list(differences({**saved.state, "config": whole}, self._state()))
         if found:
             raise TrainingError(
                 f"{path} belongs to another training: {'; '.join(found)}; give these settings "
@@ -311,7 +365,7 @@ class Trainer:
             raise CheckpointError(f"{path}: progress.group is past the epoch's end")
         if self.progress.iteration and not saved.moments:
             raise CheckpointError(f"{path} has lost the optimizer's moments: take another one")
-        self.engine.load(saved.weights, saved.moments)
+        self.engine.load(saved.weights, saved.moments, saved.averages)
 
     def forget_best(self) -> None:
         """Without the best checkpoint its record is worth nothing: the next validation sets it."""
@@ -327,5 +381,4 @@ class Trainer:
             config.stopping.max_iterations,
             config.monitor.every,
             seconds / len(config.lengths),
-            config.optimizer.learning_rate,
         )

@@ -19,7 +19,7 @@ from sptmod_dist.infer.stream import stream_whole
 from sptmod_dist.losses import Loss, LossTerms
 from sptmod_dist.model.sptmod import SPTMod
 from sptmod_dist.tbptt import Schedule, forward
-from sptmod_dist.train.engine import Engine
+from sptmod_dist.train.ranks import Ranks
 
 Terms = dict[str, float]
 
@@ -114,39 +114,43 @@ class Validator:
 
     def __init__(
         self,
-        engine: Engine,
+        ranks: Ranks,
         items: ShardSet,
         schedule: Schedule,
         loss: Loss,
         windows_at_once: int,
         dtype: torch.dtype,
     ) -> None:
-        self._engine, self._items, self._schedule, self._loss = engine, items, schedule, loss
+        self._ranks, self._items, self._schedule, self._loss = ranks, items, schedule, loss
         self._windows_at_once, self._dtype = windows_at_once, dtype
 
-    def run(self) -> Validation:
+    def run(self, networks: Mapping[str, nn.Module]) -> Validation:
         """Measure WT and ST over all items; every rank gets the same figures.
+
+        Args:
+            networks: `effect` and, where there is one, `spn`, plain and equal on every rank.
 
         Raises:
             UserError: an item cannot be read, on whatever rank.
         """
-        engine = self._engine
-        share = range(engine.rank, len(self._items.items), engine.world_size)
+        ranks = self._ranks
+        share = range(ranks.rank, len(self._items.items), ranks.world_size)
         with torch.no_grad():
-            mine = engine.together(lambda: [(k, self._item(k)) for k in share])
-        table = [terms for _, terms in sorted(engine.gather(mine))]
-        means = [math.fsum(column) / len(table) for column in zip(*table, strict=True)]
+            mine = ranks.together(lambda: [(k, self._item(networks, k)) for k in share])
+        table = [terms for _, terms in sorted(ranks.gather(mine))]
+        # Taken once: what follows from these figures is the same decision everywhere.
+        means = ranks.on_main(lambda: [math.fsum(c) / len(table) for c in zip(*table, strict=True)])
         names = LossTerms._fields
         rows = [means[i : i + len(names)] for i in range(0, len(means), len(names))]
         return Validation(*(dict(zip(names, row, strict=True)) for row in rows))
 
-    def _item(self, index: int) -> list[float]:
+    def _item(self, networks: Mapping[str, nn.Module], index: int) -> list[float]:
         item = self._items.item(index)
         x, y, controls = (
-            torch.as_tensor(a)[None].to(self._engine.device, self._dtype)
+            torch.as_tensor(a)[None].to(self._ranks.device, self._dtype)
             for a in (item.input, item.output, item.controls)
         )
         terms = item_terms(
-            self._engine.networks, self._schedule, self._loss, x, y, controls, self._windows_at_once
+            networks, self._schedule, self._loss, x, y, controls, self._windows_at_once
         )
         return terms.flatten().tolist()

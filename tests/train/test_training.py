@@ -193,11 +193,45 @@ def test_early_stopping_counts_iterations_without_a_better_streamed_loss(toy):
     assert progress["iteration"] < 300
 
 
-def test_a_loss_that_is_not_finite_stops_and_saves_nothing_of_it(toy):
-    config = toy_config(toy, name="diverged", optimizer={"learning_rate": 1e30})
-    with pytest.raises(UserError, match="not finite by iteration 3 .epoch 0, group 0, rank 0"):
+def poison(monkeypatch, *groups):
+    """Make the loss of some groups infinite in the last iteration: two steps are done by then."""
+    learn = Trainer._learn
+
+    def learning(self, group):
+        terms, norms = learn(self, group)
+        if (group.epoch, group.index) in groups:
+            with torch.no_grad():
+                self.engine.effect.blocks[0].conv.conv.weight.fill_(float("nan"))
+            terms[:, -1] = float("inf")
+        return terms, norms
+
+    monkeypatch.setattr(Trainer, "_learn", learning)
+
+
+def test_a_group_that_is_not_finite_is_undone_saved_and_can_be_skipped_later(toy, monkeypatch):
+    poison(monkeypatch, (0, 2))
+    config = toy_config(toy, name="diverged")
+    with pytest.raises(UserError, match="after iteration 6 .epoch 0, group 2, rank 0.*resume auto"):
         train(config)
-    assert RunFolder(toy / "runs" / "diverged").last_checkpoint() is None
+    stopped = last(toy, "diverged")
+    assert stopped.state["progress"]["iteration"] == 6 and stopped.state["progress"]["group"] == 2
+    train(toy_config(toy, name="until6", stopping={"max_iterations": 6}))
+    assert_same_weights(toy, "diverged", "until6")
+    skipping = {"non_finite": "skip"}
+    assert train(toy_config(toy, name="diverged", stopping=skipping), resume="auto") == 0
+    assert train(toy_config(toy, name="skipped", stopping=skipping)) == 0
+    assert_same_weights(toy, "diverged", "skipped")
+    assert last(toy, "skipped").state["progress"] | {"best": 0} == {
+        **last(toy, "whole").state["progress"], "best": 0, "epoch": 1, "group": 3
+    }
+
+
+def test_too_many_skipped_groups_in_a_row_stop_all_the_same(toy, monkeypatch):
+    poison(monkeypatch, (0, 1), (0, 3), (0, 4), (0, 5))
+    config = toy_config(toy, name="hopeless", stopping={"non_finite": "skip", "skips": 3})
+    with pytest.raises(UserError, match="epoch 0, group 5, rank 0., 3 groups in a row"):
+        train(config)
+    assert last(toy, "hopeless").state["progress"]["skipped"] == 2
 
 
 def test_a_full_disk_loses_a_checkpoint_and_not_the_training(toy, monkeypatch, capsys):
@@ -277,7 +311,7 @@ def test_damaged_newest_checkpoints_cost_what_came_after_the_last_whole_one_and_
 
 
 def test_a_validation_that_is_not_finite_saves_nothing(toy, monkeypatch):
-    monkeypatch.setattr(Validator, "_item", lambda self, index: [float("nan")] * 15)
+    monkeypatch.setattr(Validator, "_item", lambda self, networks, index: [float("nan")] * 15)
     with pytest.raises(UserError, match="validation loss is not finite at iteration 18"):
         train(toy_config(toy, name="nan"))
     assert RunFolder(toy / "runs" / "nan").last_checkpoint() is None
