@@ -93,6 +93,13 @@ def strayed(folder: Path, name: str, label: str, reference: str = "") -> float:
     return difference / way
 
 
+def moments_apart(folder: Path, name: str, label: str) -> float:
+    """How far a run's moments are from one process's, beside these: what Adam does not feel."""
+    one, other = last(folder, name, ONE).moments, last(folder, name, label).moments
+    assert set(one) == set(other)
+    return _norm({key: other[key] - one[key] for key in one}) / _norm(one)
+
+
 def _norm(tensors: dict[str, Tensor]) -> float:
     return torch.cat([t.flatten() for t in tensors.values()]).norm().item()
 

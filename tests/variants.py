@@ -31,6 +31,7 @@ PLATEAUS = {
         "stopping": {"max_iterations": 45},
     }
 }
+PUBLISHED = {"learning_rate": 5e-4}  # what rounding makes of a weight grows with the rate
 DROPOUT = {"model": {"spn": {"dropout": 0.3}}}
 DROPPED_ITEMS = {"model": {"spn": {"dropout": 0.5, "dropout_items": True}}, "data": {"workers": 1}}
 
@@ -60,6 +61,7 @@ IN_FLOAT64 = {
 IN_FLOAT32 = {
     "lstm32": FOUR_GROUPS,
     "average32": also(FOUR_GROUPS, {"model": AVERAGE}),
+    "sliced32": also(FOUR_GROUPS, {"model": AVERAGE}, SLICED, {"optimizer": PUBLISHED}),
     "everything32": also(
         FOUR_GROUPS,
         {"model": AVERAGE},
@@ -67,14 +69,15 @@ IN_FLOAT32 = {
         CLIPPED,
         SCHEDULED,
         DROPOUT,
-        {"optimizer": {"learning_rate": 5e-4}},  # the published one: rounding grows with it
+        {"optimizer": PUBLISHED},
     ),
 }
 """Under every engine: 2e-3 of the way that the weights went; with average pooling 1e-6."""
 
 SKIPPING = {
     "skipping32": also(
-        FOUR_GROUPS, {"model": AVERAGE, "stopping": {"non_finite": "skip"}}
+        FOUR_GROUPS,
+        {"model": AVERAGE, "stopping": {"non_finite": "skip"}, "optimizer": PUBLISHED},
     )
 }
 BF16 = {"bf16": also(FOUR_GROUPS, {"model": AVERAGE, "precision": "bf16"})}

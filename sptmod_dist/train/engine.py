@@ -109,6 +109,10 @@ class Engine(Ranks):
         self._config = config.distributed  # several trainings may follow each other
         return launcher.settle(config, os.environ, self._zero, self.world_size)
 
+    def ignored(self, config: TrainConfig) -> str:
+        """What the launcher says and this training does not take, in words."""
+        return launcher.ignored(config, self._zero)
+
     def wrap(
         self,
         effect: nn.Module,
@@ -137,11 +141,11 @@ class Engine(Ranks):
             return ShardedLearner(network, module, optimizer, self)
         if self._config.virtual_shards:
             self._start_equal(network)
-            return OrderedLearner(network, module, optimizer, self.n_slices, self.stack)
+            return OrderedLearner(network, module, optimizer, self.stack)
         if self.world_size > 1:
             gpus = [self.device.index] if self.device.type == "cuda" else None
             module = DistributedDataParallel(module, device_ids=gpus)
-        return Learner(network, module, optimizer, self.n_slices)
+        return Learner(network, module, optimizer)
 
     def _start_equal(self, network: nn.Module) -> None:
         """Rank 0's weights everywhere, as DDP and DeepSpeed see to by themselves."""
@@ -185,7 +189,9 @@ class Engine(Ranks):
             loss: the mean over the slice's rows, [].
             seam: predicted states and their leaf, where a group starts with an SPN.
         """
-        self._learners["effect"].backward(loss)
+        # Virtual shards are averaged when all are there, the others while they are summed.
+        share = 1 if self._config.virtual_shards else self.n_slices
+        self._learners["effect"].backward(loss / share)
         self._spn_learns = seam is not None
         if seam is not None:
             self._learners["spn"].backward(spn_loss(seam))
@@ -274,7 +280,7 @@ class ShardedLearner(Learner):
     ) -> None:
         self._engine, self._slices_seen = engine, 0
         self._shapes = [p.shape for p in network.parameters()]
-        super().__init__(network, module, config, engine.n_slices)
+        super().__init__(network, module, config)
 
     def _make_optimizer(self) -> None:
         import deepspeed
@@ -299,10 +305,10 @@ class ShardedLearner(Learner):
             sharding._lazy_init_hp_params_optimizer_state()  # ties parameters to those moments
 
     def backward(self, loss: Tensor) -> None:
-        """Add a slice's share of this rank's gradient."""
-        self._zero.backward(loss / self.n_slices, scale_wrt_gas=False)
+        """Add a slice's gradient to this rank's."""
+        self._zero.backward(loss, scale_wrt_gas=False)
         self._slices_seen += 1
-        if self._slices_seen < self.n_slices:
+        if self._slices_seen < self._engine.n_slices:
             self._zero.step()  # which only counts before the last slice
 
     def step(self, learning_rate: float) -> Tensor:

@@ -91,8 +91,7 @@ def settle(
         "mixed precision", _precision(environment, zero), "precision", config.precision
     )
     clip_norm = _one(
-        "gradient_clipping", _number(zero, "gradient_clipping"), "optimizer.clip_norm",
-        config.optimizer.clip_norm,
+        "gradient_clipping", _clipping(zero), "optimizer.clip_norm", config.optimizer.clip_norm
     )
     settled = replace(
         config,
@@ -101,6 +100,16 @@ def settle(
     )
     _check_shares(settled, zero, world_size)
     return settled
+
+
+def ignored(config: TrainConfig, zero: Settings) -> str:
+    """What the launcher says and nobody asked for, in words."""
+    if zero.get("gradient_clipping") == 1.0 and config.optimizer.clip_norm is None:
+        return (
+            "; the launcher's gradient_clipping 1.0 is what Accelerate fills in, so nothing is "
+            "clipped (set optimizer.clip_norm if it shall be)"
+        )
+    return ""
 
 
 def zero_stage(zero: Settings) -> int:
@@ -139,10 +148,13 @@ def _precision(environment: Environment, zero: Settings) -> str | None:
     return None if asked == "no" else asked
 
 
-def _number(zero: Settings, key: str) -> float | None:
-    """A setting of DeepSpeed's where it asks for something: 0, auto and nothing ask for nothing."""
-    value = zero.get(key)
-    return None if value in (None, "auto") or not float(value) else float(value)
+def _clipping(zero: Settings) -> float | None:
+    """The clipping that somebody asked for.
+
+    1.0 is what Accelerate fills in where nobody did, and would make another training of this one.
+    """
+    value = zero.get("gradient_clipping")
+    return None if value in (None, "auto", 0.0, 1.0) else float(value)
 
 
 def _check_zero(zero: Settings) -> None:

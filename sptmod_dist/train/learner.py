@@ -58,13 +58,10 @@ class Learner:
         network: the plain module; its parameters have a device.
         module: what training calls: the network, or DistributedDataParallel around it.
         config: of the optimizer.
-        n_slices: slices a step.
     """
 
-    def __init__(
-        self, network: nn.Module, module: nn.Module, config: OptimizerConfig, n_slices: int = 1
-    ) -> None:
-        self.network, self.module, self.config, self.n_slices = network, module, config, n_slices
+    def __init__(self, network: nn.Module, module: nn.Module, config: OptimizerConfig) -> None:
+        self.network, self.module, self.config = network, module, config
         self.parameters: list[Any] = list(network.parameters())
         self._make_optimizer()
         self.averages = [w.clone() for w in self._weights()] if config.average else None
@@ -80,12 +77,8 @@ class Learner:
         return self.module.no_sync()
 
     def backward(self, loss: Tensor) -> None:
-        """Add a slice's share of this rank's gradient.
-
-        Args:
-            loss: the mean over the slice's rows, [].
-        """
-        (loss / self.n_slices).backward()
+        """Add a slice's gradient to this rank's."""
+        loss.backward()
 
     def step(self, learning_rate: float) -> Tensor:
         """Clip and step once all slices are in; give the gradient's norm before clipping, []."""
@@ -159,10 +152,9 @@ class OrderedLearner(Learner):
         network: nn.Module,
         module: nn.Module,
         config: OptimizerConfig,
-        n_slices: int,
         stack: Callable[[Tensor], Tensor],
     ) -> None:
-        super().__init__(network, module, config, n_slices)
+        super().__init__(network, module, config)
         self._stack, self._slices = stack, list[Tensor]()
 
     def backward(self, loss: Tensor) -> None:

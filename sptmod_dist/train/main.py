@@ -197,6 +197,7 @@ def _announcement(
         f"({engine.name}, {config.precision}), "
         f"{trainer.loader.n_groups} groups of {len(config.lengths)} iterations an epoch "
         f"({trainer.loader.dropped} sequences left over), batch size {config.batch_size}"
+        f"{engine.ignored(config)}"
     )
 
 

@@ -260,39 +260,37 @@ class Trainer:
         head = torch.tensor([self._interrupt.asked_at is not None, due], device=terms.device)
         table = self.engine.share(torch.cat([head.double(), terms.flatten(), norms.flatten()]))
         self._stopping = bool(table[:, 0].any())
+        everyone = table[:, 2 : 2 + terms.numel()].unflatten(1, terms.shape)
+        norms = table[0, -norms.numel() :].unflatten(0, norms.shape)  # the same on every rank
         self.progress.group += 1
-        bad = [rank for rank, row in enumerate(table) if not row.isfinite().all()]
-        if bad:
-            self._undo(group, bad)
+        fault = _not_finite(everyone, norms, self.progress.iteration)
+        if fault is not None:
+            self._undo(group, fault)
         else:
-            rate = self._learning_rate(len(self.schedule.lengths) - 1)
-            self.progress.iteration += len(self.schedule.lengths)
+            rate = self._learning_rate(len(norms) - 1)
+            self.progress.iteration += len(norms)
             self.progress.skipped = 0
-            # One mean over the slices in their order, so that it does not depend on the ranks.
-            means = table[:, 2:][:, : terms.numel()].reshape(-1, *terms.shape[1:]).mean(0)
-            figures = torch.cat([means, norms.double().cpu()], dim=1)
-            self.monitor.group(self.progress.iteration, figures, rate)
+            # One mean over all slices in their order, so that it does not depend on the ranks.
+            means = everyone.flatten(0, 1).mean(0)
+            self.monitor.group(self.progress.iteration, torch.cat([means, norms], dim=1), rate)
         if table[0, 1]:
             self._save("step")
 
-    def _undo(self, group: Group, bad: list[int]) -> None:
+    def _undo(self, group: Group, fault: str) -> None:
         """Back to the group's start, on every rank; then skip the group or stop."""
         stopping, progress = self.config.stopping, self.progress
         self.engine.go_back()
         progress.skipped += 1
-        where = (
-            f"a loss or gradient is not finite after iteration {progress.iteration} (epoch "
-            f"{group.epoch}, group {group.index}, rank {', '.join(map(str, bad))})"
-        )
+        what = f"{fault} (epoch {group.epoch}, group {group.index})"
         if stopping.non_finite == "skip" and progress.skipped < stopping.skips:
-            self.monitor.say(f"{where}: its steps are undone and the group is skipped")
+            self.monitor.say(f"{what}: its group is undone and skipped")
             return
-        in_a_row = f", {progress.skipped} groups in a row" if progress.skipped > 1 else ""
+        in_a_row = f", as in {progress.skipped} groups in a row" if progress.skipped > 1 else ""
         progress.group -= 1  # a resume that skips meets it again
         progress.skipped -= 1
         self._save("step")
         raise SharedError(
-            f"{where}{in_a_row}: its steps are undone and the state before it is saved; continue "
+            f"{what}{in_a_row}: its group is undone and the state before it is saved; continue "
             "with --resume auto --stopping.non_finite skip, or start a run with a lower "
             "optimizer.learning_rate or with optimizer.clip_norm"
         )
@@ -382,3 +380,23 @@ class Trainer:
             config.monitor.every,
             seconds / len(config.lengths),
         )
+
+
+def _not_finite(terms: Tensor, norms: Tensor, before: int) -> str | None:
+    """Where a group first went wrong, in words; None where it did not.
+
+    After a step on a gradient that is not finite every rank's losses are so: the first tells who.
+
+    Args:
+        before: iterations before the group.
+
+    Shape: terms of every rank [W, slices, N, terms], norms [N, 2].
+    """
+    bad = ~terms.isfinite().all(dim=(1, 3))  # [W, N]
+    either = bad.any(0) | ~norms.isfinite().all(1)
+    if not either.any():
+        return None
+    first = int(either.long().argmax())
+    ranks = [str(rank) for rank, row in enumerate(bad) if row[first]]
+    who = f"the loss of rank {', '.join(ranks)}" if ranks else "a gradient"
+    return f"{who} is not finite at iteration {before + first + 1}"

@@ -12,6 +12,7 @@ from parity import (
     last,
     launch,
     losses,
+    moments_apart,
     strayed,
     validations,
     worst_ratio,
@@ -29,7 +30,8 @@ pytestmark = pytest.mark.timeout(400)  # all variants train before the first tes
 def ddp(one_process, request):
     """All variants trained on so many processes, and the label of their runs."""
     label = f"ddp{request.param}"
-    launch(request.param, one_process, label, ["states", *IN_FLOAT64, *IN_FLOAT32, *PLATEAUS])
+    names = ["states", "poison:skipped", *IN_FLOAT64, *IN_FLOAT32, *PLATEAUS]
+    launch(request.param, one_process, label, names)
     return one_process, label
 
 
@@ -62,6 +64,7 @@ def test_plateaus_of_the_streamed_loss_lower_the_rate_everywhere_alike(ddp):
 def test_in_float32_the_difference_is_small_beside_the_way_that_the_weights_went(ddp, name):
     folder, label = ddp
     assert strayed(folder, name, label) <= 2e-3
+    assert moments_apart(folder, name, label) <= 2e-3
     assert worst_ratio(losses(folder, name, ONE), losses(folder, name, label)) <= 1e-5
 
 
@@ -69,6 +72,15 @@ def test_in_float32_the_difference_is_small_beside_the_way_that_the_weights_went
 def test_with_average_pooling_float32_weights_agree_to_1e_6(ddp, name):
     folder, label = ddp
     assert largest(*(last(folder, name, which).weights for which in (ONE, label))) <= 1e-6
+
+
+def test_a_group_that_is_not_finite_on_one_rank_is_undone_and_skipped_on_all(ddp):
+    folder, label = ddp
+    one, other = (last(folder, "skipped", which) for which in (ONE, label))
+    assert largest(one.weights, other.weights) <= 1e-6
+    assert largest(one.weights, last(folder, "average32", ONE).weights) > 1e-3
+    assert one.state["progress"] | {"best": 0} == other.state["progress"] | {"best": 0}
+    assert one.state["progress"]["group"] == 5
 
 
 def test_each_ranks_states_are_its_own(ddp, engine):

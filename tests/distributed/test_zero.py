@@ -13,6 +13,7 @@ from parity import (
     largest,
     last,
     losses,
+    moments_apart,
     strayed,
     train_one,
     validations,
@@ -56,6 +57,7 @@ def zero(one_process, request):
 def test_the_training_is_that_of_one_process(zero, name):
     folder, label = zero
     assert strayed(folder, name, label) <= 2e-3
+    assert moments_apart(folder, name, label) <= 2e-3
     assert worst_ratio(losses(folder, name, ONE), losses(folder, name, label)) <= 1e-5
     assert worst_ratio(validations(folder, name, ONE), validations(folder, name, label)) <= 1e-5
 
