@@ -6,6 +6,7 @@ ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.testable
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet -c constraints.txt
 RECORDINGS := shards/data/demo-recordings
 SHARDS := shards/data/demo
@@ -21,7 +22,7 @@ launch = $(PY) -m accelerate.commands.launch --config_file launch/accelerate/$(1
 
 help:
 	@echo "make train        install, make demo shards, train on them, evaluate, render a file"
-	@echo "make test         install, then every test that needs no cluster"
+	@echo "make test         install (DeepSpeed too), then every test that needs no cluster"
 	@echo "make test-system  the tests that need a cluster, kills or services"
 	@echo "make lint         ruff and mypy"
 	@echo "make install      the virtual environment $(VENV) alone"
@@ -41,7 +42,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(call say,installing torch (minutes the first time))
 	@$(PIP) "pip>=22.3" torch
 	@$(call say,installing the other packages)
-	@$(PIP) -e ".[devices,dev]"
+	@$(PIP) -e ".[devices]"
+	@touch $@
+
+$(TESTABLE): $(INSTALLED)
+	@$(call say,installing what tests and checks need, DeepSpeed among it)
+	@$(PIP) -e ".[devices,deepspeed,dev]"
 	@touch $@
 
 $(RECORDINGS)/manifest.yaml: $(wildcard shards/demo/*.flac) | $(INSTALLED)
@@ -82,13 +88,13 @@ train: demo-training
 	@echo "  $(VENV)/bin/sptmod-dist render $(RUN) YOURS.wav OUT.wav --control ratio=4"
 	@echo "  README.md is the guide: your own recordings, other models, several GPUs"
 
-test: $(INSTALLED)
+test: $(TESTABLE)
 	@$(call say,running the tests)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not system" $(ARGS)
 	@echo "Tests passed. Next: make lint, make train, or the section Contributing in README.md."
 
 # pytest exits with 5 where it finds no test.
-test-system: $(INSTALLED)
+test-system: $(TESTABLE)
 	@$(PY) -m pytest -m system --collect-only --quiet >/dev/null 2>&1; \
 	if [ $$? -eq 5 ]; then \
 		$(call say,there are no system tests yet); \
@@ -97,7 +103,7 @@ test-system: $(INSTALLED)
 		OMP_NUM_THREADS=1 $(PY) -m pytest -m system $(ARGS); \
 	fi
 
-lint: $(INSTALLED)
+lint: $(TESTABLE)
 	@$(call say,ruff)
 	@$(PY) -m ruff check .
 	@$(call say,mypy)
