@@ -29,7 +29,13 @@ WEIGHTS, MOMENTS, AVERAGES, STATE, MANIFEST = (
     "manifest.json",
 )
 
+MOMENT_NAMES = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps of a parameter."""
+
 _NEW, _OLD = ".writing-", ".replaced-"
+
+
+Tensors = dict[str, Tensor]
 
 
 class CheckpointError(UserError):
@@ -40,13 +46,13 @@ class CheckpointError(UserError):
 class Checkpoint:
     """What a training needs to go on as if it had never stopped."""
 
-    weights: dict[str, Tensor]
+    weights: Tensors
     """Both networks' parameters: `effect.NAME`, `spn.NAME`."""
-    moments: dict[str, Tensor]
+    moments: Tensors
     """For each parameter Adam's `exp_avg`, `exp_avg_sq` and `step`."""
     state: dict[str, Any]
     """Progress, resolved config, data's geometry and fingerprints, versions."""
-    averages: dict[str, Tensor] = field(default_factory=dict)
+    averages: Tensors = field(default_factory=dict)
     """The moving averages of the weights, where the training keeps them."""
 
 
@@ -151,6 +157,40 @@ def _check(path: Path) -> dict[str, str]:
         if actual != digest:
             raise CheckpointError(f"{path / file} is damaged: take another checkpoint")
     return expected
+
+
+def check_fit(ours: Tensors, weights: Tensors, moments: Tensors, averages: Tensors) -> None:
+    """Refuse what was saved of another model than the one whose parameters are given.
+
+    Raises:
+        CheckpointError: a name, shape or type that is not this model's.
+    """
+    _check_weights(ours, weights)
+    if averages:
+        _check_weights(ours, averages)
+    for key in {name.rpartition(".")[0] for name in moments}:
+        shapes = [
+            tuple(moments[f"{key}.{entry}"].shape) if f"{key}.{entry}" in moments else None
+            for entry in MOMENT_NAMES
+        ]
+        if key not in weights or shapes != [(), *2 * [tuple(weights[key].shape)]]:
+            raise CheckpointError(
+                f"the checkpoint's optimizer moments of {key} are incomplete or of another "
+                "shape: take another checkpoint"
+            )
+
+
+def _check_weights(ours: Tensors, weights: Tensors) -> None:
+    for key in sorted({*ours, *weights}):
+        if key not in ours or key not in weights:
+            where = "the model" if key not in ours else "the checkpoint"
+            raise CheckpointError(f"{where} has no parameter {key}: they are of two models")
+        want, have = ours[key], weights[key]
+        if (want.shape, want.dtype) != (have.shape, have.dtype):
+            raise CheckpointError(
+                f"the checkpoint's {key} is {tuple(have.shape)} {have.dtype}, the model's "
+                f"{tuple(want.shape)} {want.dtype}: they are of two models"
+            )
 
 
 def iteration_of(path: Path) -> int:

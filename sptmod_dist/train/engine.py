@@ -25,18 +25,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sptmod_dist.tbptt import spn_loss
 from sptmod_dist.train import launcher
+from sptmod_dist.train.checkpoint import MOMENT_NAMES, Tensors, check_fit
 from sptmod_dist.train.config import DistributedConfig, OptimizerConfig, TrainConfig
 from sptmod_dist.train.learner import (
-    MOMENTS,
     Autocast,
     Learner,
     OrderedLearner,
-    Tensors,
     adamw,
     begin_moments,
     on_cpu,
 )
-from sptmod_dist.train.ranks import EngineError, Ranks, SharedError
+from sptmod_dist.train.ranks import Ranks, SharedError
 
 
 class Engine(Ranks):
@@ -83,12 +82,12 @@ class Engine(Ranks):
 
     @property
     def name(self) -> str:
-        """How gradients come together, in words."""
+        """How gradients come together, in words; nothing where they need not."""
         if self._config.virtual_shards:
             return f"bit-identical, {self._config.virtual_shards} virtual shards"
         if self._zero_stage:
             return f"DeepSpeed ZeRO-{self._zero_stage}"
-        return "DDP" if self.world_size > 1 else "no exchange"
+        return "DDP" if self.world_size > 1 else ""
 
     @property
     def _zero_stage(self) -> int:
@@ -249,16 +248,19 @@ class Engine(Ranks):
         """Take weights, moments and averages in the canonical form, whatever engine wrote them.
 
         Raises:
-            EngineError: a name, shape or type that is not this model's; nothing was taken then.
+            CheckpointError: a name, shape or type that is not this model's; nothing was taken then.
         """
-        _check_weights(self._judged, weights)
-        _check_moments(weights, moments)
-        if averages:
-            _check_weights(self._judged, averages)
+        ours = {
+            f"{name}.{key}": parameter.data
+            for name, network in self._judged.items()
+            for key, parameter in network.named_parameters()
+        }
+        check_fit(ours, weights, moments, averages)
         for name, learner in self._learners.items():
             for key, _ in learner.network.named_parameters():
                 full = f"{name}.{key}"
-                entries = {e: moments[f"{full}.{e}"] for e in MOMENTS if f"{full}.{e}" in moments}
+                kept = [entry for entry in MOMENT_NAMES if f"{full}.{entry}" in moments]
+                entries = {entry: moments[f"{full}.{entry}"] for entry in kept}
                 learner.load(key, weights[full], entries, averages.get(full))
 
     def close(self) -> None:
@@ -344,7 +346,7 @@ class ShardedLearner(Learner):
             weight = utils.safe_get_full_fp32_param(p).view(self._shapes[i])
             moments = {
                 key: on_cpu(utils.safe_get_full_optimizer_state(p, key).view(self._shapes[i]))
-                for key in MOMENTS[1:]
+                for key in MOMENT_NAMES[1:]
             }
             average = None if self.averages is None else on_cpu(self._join(i, self.averages[i]))
             yield name, on_cpu(weight), {"step": on_cpu(step), **moments}, average
@@ -356,7 +358,7 @@ class ShardedLearner(Learner):
         p, utils, zeros = self.parameters[index], self._utils, torch.zeros_like(weight)
         for master in self._masters:
             self.optimizer.state[master]["step"].copy_(moments.get("step", torch.zeros(())))
-        values = {key: moments.get(key, zeros).to(self._engine.device) for key in MOMENTS[1:]}
+        values = {key: moments.get(key, zeros).to(self._engine.device) for key in MOMENT_NAMES[1:]}
         weight = weight.to(self._engine.device)
         if self._whole_weights:
             p.copy_(weight)
@@ -387,35 +389,3 @@ class ShardedLearner(Learner):
             return part
         shape = self._shapes[index]
         return self._engine.stack(part.flatten()[None]).flatten()[: shape.numel()].view(shape)
-
-
-def _parameters(networks: dict[str, nn.Module]) -> Tensors:
-    return {f"{n}.{key}": p for n, net in networks.items() for key, p in net.named_parameters()}
-
-
-def _check_weights(networks: dict[str, nn.Module], weights: Tensors) -> None:
-    ours = _parameters(networks)
-    for key in sorted({*ours, *weights}):
-        if key not in ours or key not in weights:
-            where = "the model" if key not in ours else "the checkpoint"
-            raise EngineError(f"{where} has no parameter {key}: they are of two models")
-        want, have = ours[key], weights[key]
-        if (want.shape, want.dtype) != (have.shape, have.dtype):
-            raise EngineError(
-                f"the checkpoint's {key} is {tuple(have.shape)} {have.dtype}, the model's "
-                f"{tuple(want.shape)} {want.dtype}: they are of two models"
-            )
-
-
-def _check_moments(weights: Tensors, moments: Tensors) -> None:
-    """AdamW has all three entries of a parameter that it stepped, and nothing else."""
-    for key in {name.rpartition(".")[0] for name in moments}:
-        shapes = [
-            tuple(moments[f"{key}.{entry}"].shape) if f"{key}.{entry}" in moments else None
-            for entry in MOMENTS
-        ]
-        if key not in weights or shapes != [(), *2 * [tuple(weights[key].shape)]]:
-            raise EngineError(
-                f"the checkpoint's optimizer moments of {key} are incomplete or of another "
-                "shape: take another checkpoint"
-            )

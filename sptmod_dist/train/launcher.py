@@ -188,11 +188,11 @@ def _check_accumulation(config: TrainConfig, environment: Environment, zero: Set
 def _check_shares(config: TrainConfig, zero: Settings, world_size: int) -> None:
     shards, slices = config.distributed.virtual_shards, config.distributed.micro_batches
     by_hand = "launch with launch/accelerate/ddp.yaml or cpu.yaml"
-    if zero and config.precision == "float64":
+    if zero_stage(zero) and config.precision == "float64":
         raise SharedError(
             f"precision is float64, but DeepSpeed keeps weights in float32: {by_hand}"
         )
-    if zero and shards:
+    if zero_stage(zero) and shards:
         raise SharedError(
             f"distributed.virtual_shards is {shards}, but DeepSpeed sums gradients by itself: "
             f"{by_hand}"

@@ -16,10 +16,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from sptmod_dist.train.checkpoint import MOMENT_NAMES, Tensors
 from sptmod_dist.train.config import OptimizerConfig
-
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-Tensors = dict[str, Tensor]
 
 
 def adamw(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.AdamW:
@@ -34,8 +32,8 @@ def begin_moments(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]
     """
     for parameter in parameters:
         step = torch.zeros((), dtype=torch.float32)
-        moments = (torch.zeros_like(parameter) for _ in MOMENTS[1:])
-        optimizer.state[parameter] = dict(zip(MOMENTS, (step, *moments), strict=True))
+        moments = (torch.zeros_like(parameter) for _ in MOMENT_NAMES[1:])
+        optimizer.state[parameter] = dict(zip(MOMENT_NAMES, (step, *moments), strict=True))
 
 
 class Autocast(nn.Module):
@@ -121,7 +119,7 @@ class Learner:
     def export(self) -> Iterator[tuple[str, Tensor, Tensors, Tensor | None]]:
         """Each parameter's name, weight, moments and average, whole, on the CPU."""
         for i, (name, p) in enumerate(self.network.named_parameters()):
-            moments = {key: on_cpu(self.optimizer.state[p][key]) for key in MOMENTS}
+            moments = {key: on_cpu(self.optimizer.state[p][key]) for key in MOMENT_NAMES}
             average = None if self.averages is None else on_cpu(self.averages[i])
             yield name, on_cpu(p), moments, average
 

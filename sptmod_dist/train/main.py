@@ -130,7 +130,7 @@ def _failure(engine: Engine, config: TrainConfig, error: Exception) -> UserError
         SystemExit: on all but the first.
     """
     run = RunFolder(Path(config.runs_dir) / config.name)
-    note = run.note_traceback(engine.rank, error)
+    note = "" if isinstance(error, UserError) else run.note_traceback(engine.rank, error)
     if not engine.speaks():
         raise SystemExit(1) from error
     if isinstance(error, UserError):
@@ -194,7 +194,7 @@ def _announcement(
     where = f"continuing from {saved[0]}, " if saved else ""
     return (
         f"training {config.name}: {where}{engine.world_size} process(es) on {engine.device.type} "
-        f"({engine.name}, {config.precision}), "
+        f"({', '.join(filter(None, (engine.name, config.precision)))}), "
         f"{trainer.loader.n_groups} groups of {len(config.lengths)} iterations an epoch "
         f"({trainer.loader.dropped} sequences left over), batch size {config.batch_size}"
         f"{engine.ignored(config)}"

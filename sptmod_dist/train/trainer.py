@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -31,6 +29,7 @@ from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import Checkpoint, CheckpointError
 from sptmod_dist.train.config import TrainConfig, from_dict, to_dict
 from sptmod_dist.train.engine import Engine
+from sptmod_dist.train.interrupt import Interrupt
 from sptmod_dist.train.monitor import Monitor
 from sptmod_dist.train.progress import Progress, differences
 from sptmod_dist.train.ranks import SharedError
@@ -41,29 +40,6 @@ from sptmod_dist.train.validation import Validator
 
 class TrainingError(UserError):
     """A training that cannot go on."""
-
-
-class Interrupt:
-    """Remembers a signal that asks to stop; the training looks at it between groups.
-
-    A launcher may send a second signal on the heels of the first; a second Ctrl-C that comes later
-    is a person who will not wait.
-    """
-
-    def __init__(self) -> None:
-        self.asked_at: float | None = None
-        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if number == signal.SIGINT and self.asked_at is not None and now - self.asked_at > 1:
-            raise KeyboardInterrupt
-        self.asked_at = self.asked_at or now
-
-    def release(self) -> None:
-        """Give the signals back to whoever had them."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 class Trainer:

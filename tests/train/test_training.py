@@ -21,9 +21,10 @@ from sptmod_dist.data.order import epoch_order
 from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.errors import UserError
 from sptmod_dist.train import checkpoint
+from sptmod_dist.train.interrupt import Interrupt
 from sptmod_dist.train.main import REQUEUE, train
 from sptmod_dist.train.run_folder import RunFolder
-from sptmod_dist.train.trainer import Interrupt, Trainer
+from sptmod_dist.train.trainer import Trainer
 from sptmod_dist.train.validation import Validator
 
 LAUNCH = [sys.executable, str(ROOT / "launch" / "train.py")]

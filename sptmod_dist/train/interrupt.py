@@ -1,0 +1,30 @@
+"""Signals that ask a training to stop soon; it does so between two groups."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType
+
+
+class Interrupt:
+    """Remembers a signal that asks to stop; the training looks at it between groups.
+
+    A launcher may send a second signal on the heels of the first; a second Ctrl-C that comes later
+    is a person who will not wait.
+    """
+
+    def __init__(self) -> None:
+        self.asked_at: float | None = None
+        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if number == signal.SIGINT and self.asked_at is not None and now - self.asked_at > 1:
+            raise KeyboardInterrupt
+        self.asked_at = self.asked_at or now
+
+    def release(self) -> None:
+        """Give the signals back to whoever had them."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
