@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -266,6 +267,18 @@ class Engine(Ranks):
     def close(self) -> None:
         """Leave the group of processes."""
         self._accelerator.end_training()
+
+    def leave(self, code: int) -> None:
+        """End a process whose work is done, where the interpreter's own way is not safe.
+
+        Under DeepSpeed one of 65 finished trainings was seen to abort while the interpreter went
+        down ("terminate called without an active exception"), and a launcher then reports a
+        failure. Everything is written by now.
+        """
+        if self._zero:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
 
 
 class ShardedLearner(Learner):

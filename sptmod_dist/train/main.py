@@ -63,6 +63,7 @@ def train(config: TrainConfig, resume: str | None = None, overwrite: bool = Fals
         # Without leaving the group in good order: the others may be waiting in an exchange.
         raise _failure(engine, config, error) from error
     engine.close()
+    engine.leave(code)
     return code
 
 
