@@ -1,0 +1,1 @@
+"""What `launch/bench.py` measures, a file a benchmark; nothing here is installed."""
