@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from losses_kept import NAME, keeping_losses, losses_of
-from processes import ROOT, torchrun
+from processes import ROOT, run, torchrun
 from pytest import MonkeyPatch
 from torch import Tensor
 from toy import toy_config
-from variants import VARIANTS, also
+from variants import BY_NAME, also
 
 from sptmod_dist.train.checkpoint import Checkpoint
 from sptmod_dist.train.main import train
@@ -29,7 +30,7 @@ def train_one(
     folder: Path, run: str, variant: str = "", resume: str | None = None, **changes
 ) -> None:
     """One training on one process, its losses and the weights that it began with kept."""
-    changes = also(VARIANTS[variant or run], changes, {"name": f"{run}-{ONE}"})
+    changes = also(BY_NAME[variant or run], changes, {"name": f"{run}-{ONE}"})
     config = toy_config(folder, **changes)
     connect = Trainer.connect
 
@@ -45,6 +46,17 @@ def train_one(
 def launch(n: int, folder: Path, label: str, names: Sequence[str], limit: float = 240) -> None:
     """Train on `n` processes over gloo, by DDP."""
     result = torchrun(n, PROGRAM, str(folder), label, *names, limit=limit)
+    assert result.returncode == 0, result.stderr
+
+
+def launch_zero(
+    stage: int, folder: Path, label: str, names: Sequence[str], limit: float = 300
+) -> None:
+    """Train on two processes over gloo, by a stage of DeepSpeed's ZeRO."""
+    file = ROOT / "launch" / "accelerate" / f"deepspeed_zero{stage}.yaml"
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
+    command = [*launcher, "--num_processes", "2", PROGRAM, str(folder), label, *names]
+    result = run(command, limit=limit, CUDA_VISIBLE_DEVICES="")
     assert result.returncode == 0, result.stderr
 
 

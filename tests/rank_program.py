@@ -16,7 +16,7 @@ from models import batch
 from poisons import HARMLESS, POISONS, ZERO_POISONS, poisoned
 from safetensors.torch import save_file
 from toy import toy_config
-from variants import STATES, VARIANTS, also
+from variants import BY_NAME, STATES, also
 
 from sptmod_dist.model import SPTMod, StatePredictionNetwork
 from sptmod_dist.tbptt import Schedule, forward
@@ -51,7 +51,7 @@ def predictions(engine: Engine, folder: Path) -> None:
 def train_variant(folder: Path, label: str, name: str, resume: str | None = None, **changes):
     """One training; a variant of another name than its run's comes before a colon."""
     variant, _, run = name.rpartition(":")
-    changes = also(VARIANTS[variant or run], changes, {"name": f"{run}-{label}"})
+    changes = also(BY_NAME[variant or run], changes, {"name": f"{run}-{label}"})
     config = toy_config(folder, **changes)
     engine = train_variant.engine
     path = Path(config.runs_dir) / config.name

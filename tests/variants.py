@@ -7,6 +7,7 @@ from typing import Any
 from models import LSTM
 
 from sptmod_dist import settings
+from sptmod_dist.model.config import sptmod25
 
 STATES = LSTM
 FOUR_GROUPS = {"stopping": {"max_iterations": 12}, "validation": {"every": 100}}
@@ -98,3 +99,18 @@ IDENTICAL = {
 """Bit for bit, on 1, 2 and 4 processes."""
 
 VARIANTS = {**IN_FLOAT64, **IN_FLOAT32, **SKIPPING, **BF16, **IDENTICAL, **PLATEAUS}
+
+FULL_SIZE: dict[str, Any] = {
+    "full": {
+        **FOUR_GROUPS,
+        "lengths": [4000, 2048, 4096],
+        "batch_size": 2,
+        "model": settings.to_plain(sptmod25(n_params=2)),
+        "data": {"test": None},
+        "optimizer": {"learning_rate": 5e-4},
+        "loss": {"windows": [512, 1024, 2048]},
+    }
+}
+"""The published model, loss and optimizer; on recordings of their own, longer than the toy's."""
+
+BY_NAME = {**VARIANTS, **FULL_SIZE}
