@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 
 import pytest
 import torch
 from parity import (
     ONE,
-    PROGRAM,
     largest,
     last,
+    launch_zero,
     losses,
     moments_apart,
     strayed,
@@ -20,7 +19,6 @@ from parity import (
     worst_ratio,
 )
 from poisons import HARMLESS, ZERO_POISONS
-from processes import ROOT, run
 from variants import BF16, IN_FLOAT32
 
 pytest.importorskip("deepspeed")
@@ -28,14 +26,6 @@ pytestmark = [
     pytest.mark.timeout(400),  # all variants train before the first test
     pytest.mark.skipif(shutil.which("g++") is None, reason="on the CPU DeepSpeed compiles"),
 ]
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]
-
-
-def launch_zero(stage: int, folder, label: str, names: list[str]) -> None:
-    file = ROOT / "launch" / "accelerate" / f"deepspeed_zero{stage}.yaml"
-    command = [*LAUNCH, "--config_file", str(file), PROGRAM, str(folder), label, *names]
-    result = run(command, limit=300, CUDA_VISIBLE_DEVICES="")
-    assert result.returncode == 0, result.stderr
 
 
 def names_of(stage: int) -> list[str]:
