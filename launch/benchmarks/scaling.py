@@ -43,8 +43,8 @@ class Plan:
 
 
 FULL = (
-    Plan(Work("tiny", 1, (8192,) * 3, rows=4), rounds=20, groups=3, variants=True),
-    Plan(Work("sptmod25", 7, (8192,) * 3, rows=2), rounds=14, groups=1),
+    Plan(Work("tiny", 1, (8192,) * 3, rows=4), rounds=16, groups=3, variants=True),
+    Plan(Work("sptmod25", 7, (8192,) * 3, rows=2), rounds=10, groups=1),
 )
 QUICK = (
     Plan(Work("tiny", 1, (2048,) * 2, rows=2), rounds=1, groups=1, variants=True),
