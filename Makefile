@@ -22,8 +22,8 @@ launch = $(PY) -m accelerate.commands.launch --config_file launch/accelerate/$(1
 
 help:
 	@echo "make train        install, make demo shards, train on them, evaluate, render a file"
-	@echo "make test         install (DeepSpeed too), then every test that needs no cluster"
-	@echo "make test-system  the tests that need a cluster, kills or services"
+	@echo "make test         install (DeepSpeed too), then all tests but the slow ones"
+	@echo "make test-system  the slow tests: several machines, kills, the published size"
 	@echo "make lint         ruff and mypy"
 	@echo "make install      the virtual environment $(VENV) alone"
 

@@ -13,6 +13,7 @@ import pytest
 from sptmod_dist.model import SPTMod, StatePredictionNetwork
 from sptmod_dist.model.config import PRESETS
 
+pytestmark = pytest.mark.system  # many processes to start
 BENCH = [sys.executable, str(processes.ROOT / "launch" / "bench.py")]
 TIMES = {
     "iteration_of_one", "iteration_of_two", "efficiency", "efficiency_of_machine",

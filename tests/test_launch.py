@@ -16,7 +16,7 @@ ACCELERATE = ["-m", "accelerate.commands.launch"]
 BF16 = ["--mixed_precision", "bf16"]
 TWO = [2, "cpu", 3.0, "bf16"]
 PROGRAM = """
-import json, sys, torch
+import json, os, sys, torch
 from pathlib import Path
 from accelerate import Accelerator
 accelerator = Accelerator(cpu=not torch.cuda.is_available())
@@ -24,9 +24,10 @@ total = accelerator.reduce(torch.tensor([accelerator.process_index + 1.0])).item
 facts = [accelerator.num_processes, accelerator.device.type, total, accelerator.mixed_precision]
 Path(sys.argv[1], f"rank{accelerator.process_index}.json").write_text(json.dumps(facts))
 accelerator.end_training()
+os._exit(0)  # gloo's threads can abort the interpreter's own way out
 """
 DEEPSPEED_PROGRAM = """
-import json, sys, torch
+import json, os, sys, torch
 from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
@@ -48,6 +49,7 @@ facts = {
 }
 Path(sys.argv[1], f"rank{accelerator.process_index}.json").write_text(json.dumps(facts))
 accelerator.end_training()
+os._exit(0)  # gloo's threads can abort the interpreter's own way out
 """
 TWO_GPUS = """
 import torch
@@ -100,6 +102,7 @@ def test_ddp_multinode_yaml_wants_to_be_told_how_many_processes_there_are(tmp_pa
         launched(tmp_path, "ddp_multinode.yaml")
 
 
+@pytest.mark.system  # distributed/test_zero.py trains with these files
 @pytest.mark.timeout(240)  # without a GPU the first start of DeepSpeed ever compiles for a minute
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_a_deepspeed_yaml_starts_its_stage_and_asks_for_no_clipping(
@@ -120,6 +123,7 @@ def test_a_deepspeed_yaml_starts_its_stage_and_asks_for_no_clipping(
     assert facts == {"rank0": expected, "rank1": expected}
 
 
+@pytest.mark.system
 def test_a_deepspeed_yaml_starts_a_process_a_gpu(tmp_path: Path) -> None:
     pytest.importorskip("deepspeed")
     facts = launched(tmp_path, "deepspeed_zero2.yaml", launcher=["-c", TWO_GPUS])

@@ -31,7 +31,8 @@ from sptmod_dist.data.recordings import Item, Manifest
 from sptmod_dist.data.shard_build import build_sets
 from sptmod_dist.train.main import needs_of
 
-pytestmark = pytest.mark.timeout(300)  # the first test waits for the training on one process
+# The first test waits for the trainings on one process.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 ZERO = pytest.mark.skipif(
     find_spec("deepspeed") is None or shutil.which("g++") is None,
     reason="needs the extra deepspeed, and g++, with which it compiles on the CPU",

@@ -9,7 +9,7 @@ from variants import IDENTICAL
 pytestmark = pytest.mark.timeout(400)
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.system)])
 def label(one_process, request):
     label = f"identical{request.param}"
     launch(request.param, one_process, label, list(IDENTICAL))

@@ -41,6 +41,7 @@ accelerator.end_training()
 NAMED = 'hostname "$1" && mount --bind "$2" /etc/hosts && shift 2 && exec "$@"'
 HOSTS = "127.0.0.1 localhost\n10.77.0.1 node0\n10.77.0.2 node1\n"
 PORT = 29500
+pytestmark = pytest.mark.system
 
 
 @dataclass(frozen=True)

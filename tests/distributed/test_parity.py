@@ -26,7 +26,7 @@ from variants import IN_FLOAT32, IN_FLOAT64, PLATEAUS, STATES
 pytestmark = pytest.mark.timeout(400)  # all variants train before the first test
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.system)])
 def ddp(one_process, request):
     """All variants trained on so many processes, and the label of their runs."""
     label = f"ddp{request.param}"
