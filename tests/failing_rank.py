@@ -1,4 +1,4 @@
-"""A training in which rank 1 fails at the third group, in one of several ways.
+"""A training in which a rank, mostly 1, fails at the third group, in one of several ways.
 
     torchrun … failing_rank.py HOW CONFIG
 """
@@ -25,15 +25,17 @@ WAYS: dict[str, Callable[[Group], object]] = {
     "hangs": lambda group: time.sleep(1000),
     "is-killed": lambda group: os.kill(os.getpid(), signal.SIGKILL),
     "is-not-finite": lambda group: group.output.fill_(float("nan")),
+    "main-is-killed": lambda group: os.kill(os.getpid(), signal.SIGKILL),
     "exits": lambda group: os._exit(3),
 }
 
 
-def fail_on_rank_1(how: str) -> None:
+def fail(how: str) -> None:
+    rank = 0 if how == "main-is-killed" else 1
     learn = Trainer._learn
 
     def learning(self, group):
-        if self.progress.iteration == 6 and self.engine.rank == 1:
+        if self.progress.iteration == 6 and self.engine.rank == rank:
             WAYS[how](group)
         return learn(self, group)
 
@@ -41,5 +43,5 @@ def fail_on_rank_1(how: str) -> None:
 
 
 if __name__ == "__main__":
-    fail_on_rank_1(sys.argv[1])
+    fail(sys.argv[1])
     sys.exit(main(["train", "--config", sys.argv[2]]))

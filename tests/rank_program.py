@@ -85,7 +85,7 @@ def main(folder: Path, label: str, names: list[str]) -> None:
                 train_variant(folder, label, f"{variant}:{poison}")
         else:
             train_variant(folder, label, name)
-    engine.close()
+    engine.leave(0)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ accelerator = Accelerator(cpu=not torch.cuda.is_available())
 total = accelerator.reduce(torch.tensor([accelerator.process_index + 1.0])).item()
 facts = [accelerator.num_processes, accelerator.device.type, total, accelerator.mixed_precision]
 Path(sys.argv[1], f"rank{accelerator.process_index}.json").write_text(json.dumps(facts))
-accelerator.end_training()
-os._exit(0)  # gloo's threads can abort the interpreter's own way out
+os._exit(0)  # taking gloo's group down can abort
 """
 DEEPSPEED_PROGRAM = """
 import json, os, sys, torch
@@ -48,8 +47,7 @@ facts = {
     "accumulation": [plugin.gradient_accumulation_steps, engine.gradient_accumulation_steps()],
 }
 Path(sys.argv[1], f"rank{accelerator.process_index}.json").write_text(json.dumps(facts))
-accelerator.end_training()
-os._exit(0)  # gloo's threads can abort the interpreter's own way out
+os._exit(0)  # taking gloo's group down can abort
 """
 TWO_GPUS = """
 import torch

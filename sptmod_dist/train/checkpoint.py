@@ -168,7 +168,8 @@ def check_fit(ours: Tensors, weights: Tensors, moments: Tensors, averages: Tenso
     _check_weights(ours, weights)
     if averages:
         _check_weights(ours, averages)
-    for key in {name.rpartition(".")[0] for name in moments}:
+    stepped = {name.rpartition(".")[0] for name in moments}
+    for key in sorted(stepped | (set(weights) if moments else set())):
         shapes = [
             tuple(moments[f"{key}.{entry}"].shape) if f"{key}.{entry}" in moments else None
             for entry in MOMENT_NAMES

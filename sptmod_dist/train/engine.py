@@ -60,17 +60,21 @@ class Engine(Ranks):
             if not gpu:
                 os.environ.setdefault("DS_ACCELERATOR", "cpu")
         # Mixed precision is ours: DeepSpeed's would turn the weights themselves into bfloat16.
-        self._accelerator = Accelerator(
-            cpu=not (gpu or zero),
-            mixed_precision="no",
-            dynamo_backend="no",
-            kwargs_handlers=[
-                InitProcessGroupKwargs(
-                    backend="gloo" if zero and not gpu else None,
-                    timeout=timedelta(seconds=config.timeout),
-                )
-            ],
+        group = InitProcessGroupKwargs(
+            backend="gloo" if zero and not gpu else None, timeout=timedelta(seconds=config.timeout)
         )
+        try:
+            self._accelerator = Accelerator(
+                cpu=not (gpu or zero),
+                mixed_precision="no",
+                dynamo_backend="no",
+                kwargs_handlers=[group],
+            )
+        except (ValueError, OSError) as error:
+            raise SharedError(
+                f"Accelerate cannot use what the launcher asks for ({' '.join(str(error).split())})"
+                ": mend its settings, or launch with a file of launch/accelerate"
+            ) from error
         state = self._accelerator.state
         super().__init__(state.process_index, state.num_processes, state.device)
         self._zero = copy.deepcopy(state.deepspeed_plugin.deepspeed_config) if zero else {}
@@ -108,10 +112,6 @@ class Engine(Ranks):
         """
         self._config = config.distributed  # several trainings may follow each other
         return launcher.settle(config, os.environ, self._zero, self.world_size)
-
-    def ignored(self, config: TrainConfig) -> str:
-        """What the launcher says and this training does not take, in words."""
-        return launcher.ignored(config, self._zero)
 
     def wrap(
         self,
@@ -269,12 +269,11 @@ class Engine(Ranks):
         self._accelerator.end_training()
 
     def leave(self, code: int) -> None:
-        """End a process whose work is done, where the interpreter's own way is not safe.
+        """End one of several processes when its work is done and written; with one, do nothing.
 
-        Threads of gloo live on after the group of processes. About one of a hundred finished
-        trainings was seen to abort because of them while the interpreter went down ("terminate
-        called without an active exception"), and a launcher then reports a failure. Everything is
-        written by now.
+        The orderly way is not safe: about one of fifty finished trainings was seen to abort while
+        gloo's group of processes was taken down ("terminate called without an active exception"),
+        and a launcher then reports a failure.
         """
         if self.world_size > 1:
             sys.stdout.flush()

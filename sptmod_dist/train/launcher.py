@@ -16,7 +16,20 @@ from sptmod_dist.train.ranks import EngineError, SharedError
 
 Environment = Mapping[str, str]
 Settings = Mapping[str, Any]
-_NOT_THEIRS = ("optimizer", "scheduler", "torch_autocast", "amp", "data_types")
+_THEIRS = {
+    "zero_optimization",
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "gradient_accumulation_steps",
+    "gradient_clipping",
+    "bf16",
+    "fp16",
+    "zero_allow_untested_optimizer",
+    "zero_force_ds_cpu_optimizer",
+    "steps_per_print",
+    "wall_clock_breakdown",
+}
+"""DeepSpeed's settings that leave the training what it is, or that `settle` looks at."""
 
 
 def asks_for_deepspeed(environment: Environment) -> bool:
@@ -33,11 +46,11 @@ def asks_for_deepspeed(environment: Environment) -> bool:
                 f"the launcher asks for DeepSpeed, but {package} is not installed: run "
                 'pip install -c constraints.txt -e ".[deepspeed]"'
             )
-    if "LOCAL_RANK" not in environment:
+    if "LOCAL_RANK" not in environment or _is_true(environment, "ACCELERATE_USE_CPU"):
         raise EngineError(
             "the launcher asks for DeepSpeed (ACCELERATE_USE_DEEPSPEED), but started no processes "
-            "that know of each other: use accelerate launch --config_file "
-            "launch/accelerate/deepspeed_zero2.yaml"
+            "for it (LOCAL_RANK), or for the CPU alone (ACCELERATE_USE_CPU): use accelerate launch "
+            "--config_file launch/accelerate/deepspeed_zero2.yaml"
         )
     return True
 
@@ -54,15 +67,16 @@ def refuse_unsupported(environment: Environment, gpus: int) -> None:
     for key, name in {
         "ACCELERATE_USE_FSDP": "FSDP",
         "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+        "ACCELERATE_USE_PARALLELISM_CONFIG": "other parallelism than of data",
     }.items():
         if _is_true(environment, key):
-            raise EngineError(
+            raise SharedError(
                 f"the launcher asks for {name}, but training is spread by DDP or DeepSpeed: launch "
                 "with a file of launch/accelerate"
             )
     backend = environment.get("ACCELERATE_DYNAMO_BACKEND", "no")
     if backend.lower() != "no":
-        raise EngineError(
+        raise SharedError(
             f"the launcher asks for torch.compile by {backend!r}, which does nothing for recurrent "
             "layers: launch with --dynamo_backend no"
         )
@@ -86,6 +100,12 @@ def settle(
         SharedError: launcher and settings contradict each other, or the batch cannot be cut so.
     """
     _check_zero(zero)
+    theirs = zero.get("train_batch_size", "auto")
+    if theirs not in ("auto", config.batch_size):
+        raise SharedError(
+            f"the launcher asks for train_batch_size {theirs}, the settings for batch_size "
+            f"{config.batch_size}: change one of them, or set the launcher's to auto"
+        )
     _check_accumulation(config, environment, zero)
     precision = _one(
         "mixed precision", _precision(environment, zero), "precision", config.precision
@@ -100,16 +120,6 @@ def settle(
     )
     _check_shares(settled, zero, world_size)
     return settled
-
-
-def ignored(config: TrainConfig, zero: Settings) -> str:
-    """What the launcher says and nobody asked for, in words."""
-    if zero.get("gradient_clipping") == 1.0 and config.optimizer.clip_norm is None:
-        return (
-            "; the launcher's gradient_clipping 1.0 is what Accelerate fills in, so nothing is "
-            "clipped (set optimizer.clip_norm if it shall be)"
-        )
-    return ""
 
 
 def zero_stage(zero: Settings) -> int:
@@ -149,20 +159,23 @@ def _precision(environment: Environment, zero: Settings) -> str | None:
 
 
 def _clipping(zero: Settings) -> float | None:
-    """The clipping that somebody asked for.
-
-    1.0 is what Accelerate fills in where nobody did, and would make another training of this one.
-    """
+    """The clipping that somebody asked for; what nobody asks for is left to be filled in."""
     value = zero.get("gradient_clipping")
-    return None if value in (None, "auto", 0.0, 1.0) else float(value)
+    return None if value in (None, "auto", 0.0) else float(value)
 
 
 def _check_zero(zero: Settings) -> None:
-    for section in _NOT_THEIRS:
-        if zero.get(section):
+    for key in without_auto(zero):
+        if key not in _THEIRS:
             raise SharedError(
-                f"the DeepSpeed settings have a section {section!r}, but optimizer, schedule and "
-                "precision are settings of the training: remove it"
+                f"the DeepSpeed settings hold {key!r}, but optimizer, schedule, precision and all "
+                "else that changes a training are its own settings: remove it"
+            )
+    for key, value in zero.get("zero_optimization", {}).items():
+        if key.startswith("zero_quantized") and value:
+            raise SharedError(
+                f"the DeepSpeed settings ask for {key}, which trains another model than one "
+                "process does: remove it"
             )
     for key in ("offload_optimizer", "offload_param"):
         device = zero.get("zero_optimization", {}).get(key, {}).get("device", "none")
@@ -202,11 +215,11 @@ def _check_shares(config: TrainConfig, zero: Settings, world_size: int) -> None:
             f"distributed.virtual_shards is {shards}, which {world_size} processes do not divide: "
             f"launch {_divisors(shards)} of them"
         )
-    share = config.batch_size // world_size
-    if share % slices:
+    share, rest = divmod(config.batch_size, world_size)
+    if not rest and share % slices:
         raise SharedError(
             f"distributed.micro_batches is {slices}, but each of {world_size} processes has "
-            f"{share} rows of the batch: take {_divisors(share)}"
+            f"{share} row(s) of the batch: take {_divisors(share)}"
         )
 
 

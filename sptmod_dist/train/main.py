@@ -6,6 +6,7 @@ What every rank must agree on before the first step is settled here; the loop is
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def train(config: TrainConfig, resume: str | None = None, overwrite: bool = Fals
         The exit code: 0 when finished, 85 when a signal stopped it after a checkpoint.
 
     Raises:
-        UserError: whatever the user can mend, raised on every rank alike.
+        UserError: whatever the user can mend, raised on every rank alike, or a fault of one rank.
+        SystemExit: on the other ranks, after such a fault.
     """
     if resume and overwrite:
         raise UserError("--resume and --overwrite contradict each other: give one of them")
@@ -62,8 +64,8 @@ def train(config: TrainConfig, resume: str | None = None, overwrite: bool = Fals
     except Exception as error:
         # Without leaving the group in good order: the others may be waiting in an exchange.
         raise _failure(engine, config, error) from error
-    engine.close()
     engine.leave(code)
+    engine.close()
     return code
 
 
@@ -105,6 +107,11 @@ def train_on(
     _say(engine, _announcement(config, engine, trainer, saved))
     try:
         finished = trainer.fit()
+    except SharedError as error:
+        raise SharedError(f"{error}{_go_on(run)}") from None
+    except Exception as error:
+        vars(error)["go_on"] = _go_on(run)  # for whoever explains it
+        raise
     finally:
         if engine.is_main:
             run.unlock()
@@ -130,13 +137,14 @@ def _failure(engine: Engine, config: TrainConfig, error: Exception) -> UserError
     Raises:
         SystemExit: on all but the first.
     """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher that ends all lets this one speak
     run = RunFolder(Path(config.runs_dir) / config.name)
     note = "" if isinstance(error, UserError) else run.note_traceback(engine.rank, error)
     if not engine.speaks():
         raise SystemExit(1) from error
     if isinstance(error, UserError):
         words = str(error)
-    elif is_timeout(error):
+    elif is_broken_exchange(error) and is_timeout(error):
         words = (
             f"the other processes did not answer for {config.distributed.timeout:g} s "
             "(distributed.timeout): one of them hangs, or is much slower"
@@ -145,12 +153,17 @@ def _failure(engine: Engine, config: TrainConfig, error: Exception) -> UserError
         words = "another process has gone without a word: was it killed, or out of memory?"
     else:
         words = f"{type(error).__name__} ({' '.join(str(error).split()):.300}); {note}"
-    newest = run.newest_checkpoint()
-    if newest is not None:
-        words += f"; the last good checkpoint is {newest}: continue with --resume auto"
-    failure = TrainingFailure(words)
+    failure = TrainingFailure(words + vars(error).get("go_on", ""))
     failure.code = error.code if isinstance(error, UserError) else TrainingFailure.code
     return failure
+
+
+def _go_on(run: RunFolder) -> str:
+    """Where a training can be taken up again, as the end of a sentence."""
+    newest = run.newest_checkpoint()
+    if newest is None:
+        return ""
+    return f"; the last good checkpoint is {newest}: continue with --resume auto"
 
 
 def _make_deterministic(config: TrainConfig) -> None:
@@ -198,7 +211,6 @@ def _announcement(
         f"({', '.join(filter(None, (engine.name, config.precision)))}), "
         f"{trainer.loader.n_groups} groups of {len(config.lengths)} iterations an epoch "
         f"({trainer.loader.dropped} sequences left over), batch size {config.batch_size}"
-        f"{engine.ignored(config)}"
     )
 
 

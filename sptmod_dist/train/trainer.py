@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,7 +140,9 @@ class Trainer:
             return True
         finally:
             self.monitor.close()
-            self._interrupt.release()
+            # A launcher that sees one rank fail ends the others: they must live to say why.
+            if self.engine.world_size == 1 or sys.exc_info()[0] is None:
+                self._interrupt.release()
 
     @property
     def finished(self) -> bool:
@@ -256,18 +259,18 @@ class Trainer:
         """Back to the group's start, on every rank; then skip the group or stop."""
         stopping, progress = self.config.stopping, self.progress
         self.engine.go_back()
-        progress.skipped += 1
+        in_a_row = progress.skipped + 1
         what = f"{fault} (epoch {group.epoch}, group {group.index})"
-        if stopping.non_finite == "skip" and progress.skipped < stopping.skips:
+        if stopping.non_finite == "skip" and in_a_row < stopping.skips:
+            progress.skipped = in_a_row
             self.monitor.say(f"{what}: its group is undone and skipped")
             return
-        in_a_row = f", as in {progress.skipped} groups in a row" if progress.skipped > 1 else ""
+        as_before = f", as in {in_a_row} groups in a row" if in_a_row > 1 else ""
         progress.group -= 1  # a resume that skips meets it again
-        progress.skipped -= 1
         self._save("step")
         raise SharedError(
-            f"{what}{in_a_row}: its group is undone and the state before it is saved; continue "
-            "with --resume auto --stopping.non_finite skip, or start a run with a lower "
+            f"{what}{as_before}: its group is undone and the state before it is saved; leave such "
+            "groups out with --stopping.non_finite skip, or start a run with a lower "
             "optimizer.learning_rate or with optimizer.clip_norm"
         )
 

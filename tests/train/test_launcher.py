@@ -8,7 +8,7 @@ import pytest
 
 from sptmod_dist.errors import UserError
 from sptmod_dist.train.config import DistributedConfig, OptimizerConfig, TrainConfig
-from sptmod_dist.train.launcher import ignored, refuse_unsupported, settle, without_auto
+from sptmod_dist.train.launcher import refuse_unsupported, settle, without_auto
 
 BF16 = {"ACCELERATE_MIXED_PRECISION": "bf16"}
 STAGE_2 = {"zero_optimization": {"stage": 2}}
@@ -36,13 +36,13 @@ def test_the_launchers_clipping_is_taken_where_the_settings_leave_it_open():
     assert settled({}, asked, optimizer=OptimizerConfig(clip_norm=0.5)).optimizer.clip_norm == 0.5
 
 
-def test_accelerates_own_clipping_of_1_is_not_taken_for_a_wish():
-    """It stands there where nobody asked for any; the training says so."""
-    asked = STAGE_2 | {"gradient_clipping": 1.0}
-    config = settled({}, asked)
-    assert config.optimizer.clip_norm is None
-    assert "gradient_clipping 1.0" in ignored(config, asked)
-    assert not ignored(config, STAGE_2)
+def test_accelerate_leaves_a_clipping_open_that_nobody_asked_for():
+    """So 1.0, DeepSpeed's default, is somebody's wish where it stands."""
+    pytest.importorskip("deepspeed")
+    from accelerate import DeepSpeedPlugin
+
+    assert DeepSpeedPlugin().deepspeed_config["gradient_clipping"] == "auto"
+    assert settled({}, STAGE_2 | {"gradient_clipping": 1.0}).optimizer.clip_norm == 1.0
 
 
 CONTRADICTIONS = {
@@ -58,8 +58,13 @@ CONTRADICTIONS = {
     "mixed precision fp16": ({"ACCELERATE_MIXED_PRECISION": "fp16"}, {}, {}),
     "mixed precision fp8": ({"ACCELERATE_MIXED_PRECISION": "fp8"}, {}, {}),
     "fp16, but this loss": ({}, STAGE_2 | {"fp16": {"enabled": True}}, {}),
-    "a section 'optimizer'": ({}, STAGE_2 | {"optimizer": {"type": "Adam"}}, {}),
-    "a section 'scheduler'": ({}, STAGE_2 | {"scheduler": {"type": "WarmupLR"}}, {}),
+    "hold 'optimizer'": ({}, STAGE_2 | {"optimizer": {"type": "Adam"}}, {}),
+    "hold 'scheduler'": ({}, STAGE_2 | {"scheduler": {"type": "WarmupLR"}}, {}),
+    "hold 'communication_data_type'": ({}, STAGE_2 | {"communication_data_type": "bf16"}, {}),
+    "zero_quantized_weights": (
+        {}, {"zero_optimization": {"stage": 3, "zero_quantized_weights": True}}, {}),
+    "train_batch_size 64, the settings for batch_size 16": (
+        {}, STAGE_2 | {"train_batch_size": 64}, {}),
     "offload_param to nvme": (
         {}, {"zero_optimization": {"stage": 3, "offload_param": {"device": "nvme"}}}, {}),
     "precision is float64, but DeepSpeed": ({}, STAGE_2, {"precision": "float64"}),
@@ -77,7 +82,7 @@ def test_what_contradicts_the_settings_is_refused_with_both_values(sentence):
 
 def test_a_batch_that_cannot_be_cut_so_is_refused_with_what_can():
     three = DistributedConfig(micro_batches=3)
-    with pytest.raises(UserError, match="each of 4 processes has 4 rows of the batch: take 1, 2, "):
+    with pytest.raises(UserError, match="each of 4 processes has 4 row.s. of the batch: take 1, 2"):
         settled(processes=4, distributed=three)
     shards = DistributedConfig(virtual_shards=8)
     with pytest.raises(UserError, match="8, which 3 processes do not divide: launch 1, 2, 4, 8 of"):

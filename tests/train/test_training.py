@@ -21,6 +21,7 @@ from sptmod_dist.data.order import epoch_order
 from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.errors import UserError
 from sptmod_dist.train import checkpoint
+from sptmod_dist.train.checkpoint import MOMENT_NAMES
 from sptmod_dist.train.interrupt import Interrupt
 from sptmod_dist.train.main import REQUEUE, train
 from sptmod_dist.train.run_folder import RunFolder
@@ -212,7 +213,7 @@ def poison(monkeypatch, *groups):
 def test_a_group_that_is_not_finite_is_undone_saved_and_can_be_skipped_later(toy, monkeypatch):
     poison(monkeypatch, (0, 2))
     config = toy_config(toy, name="diverged")
-    where = "loss of rank 0 is not finite at iteration 9 .epoch 0, group 2.*--resume auto"
+    where = "loss of rank 0 is not finite at iteration 9 .epoch 0, group 2.*00006: continue with"
     with pytest.raises(UserError, match=where):
         train(config)
     stopped = last(toy, "diverged")
@@ -324,6 +325,7 @@ def test_a_validation_that_is_not_finite_saves_nothing(toy, monkeypatch):
     (lambda c: c.weights.update({"effect.blocks.0.conv.conv.bias": torch.zeros(1)}), "is .1,."),
     (lambda c: c.moments.clear(), "moments"),
     (lambda c: c.moments.pop("effect.blocks.0.conv.conv.bias.step"), "moments"),
+    (lambda c: [c.moments.pop(f"spn.to_states.bias.{e}") for e in MOMENT_NAMES], "moments of spn"),
     (lambda c: c.state["progress"].pop("group"), "progress.group is missing"),
     (lambda c: c.state["progress"].update(group=99), "progress.group is past"),
     (lambda c: c.state["progress"].update(group="x"), "progress.group is 'x'"),
