@@ -48,7 +48,7 @@ def test_the_training_is_that_of_one_process(zero, name):
     folder, label = zero
     assert strayed(folder, name, label) <= 2e-3
     one, other = (last(folder, name, which).moments for which in (ONE, label))
-    assert moments_apart(one, other) <= 0.02
+    assert moments_apart(one, other) <= 1e-4
     assert worst_ratio(losses(folder, name, ONE), losses(folder, name, label)) <= 1e-5
     assert worst_ratio(validations(folder, name, ONE), validations(folder, name, label)) <= 1e-5
 
