@@ -31,16 +31,36 @@ class ConfigError(UserError):
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The shard sets, a folder each, as `sptmod-dist shards build` made them."""
+    """The shard sets that `sptmod-dist shards build` made: where they are, how they are read."""
 
     train: str = ""
-    """Folder of the training shards (needed)."""
+    """Training shards: a folder, http(s)://…, s3://…, or `pipe:COMMAND` with {} for the file's name
+    (needed)."""
     validation: str = ""
-    """Folder of the validation shards (needed)."""
+    """Validation shards (needed)."""
     test: str | None = None
-    """Folder of the test shards, for `sptmod-dist evaluate`."""
-    workers: int = 0
-    """Processes that read ahead; 0 reads in the training process, which local disks rarely slow."""
+    """Test shards, for `sptmod-dist evaluate`."""
+    workers: int = 1
+    """Threads that read ahead, a process; 0 reads when the training waits for it."""
+    resident: Literal["ram", "device"] | None = None
+    """Decode the training set once: into memory that a node's processes share, or onto each GPU."""
+    stream: bool = False
+    """Read the training set as a stream by WebDataset, for sets larger than any disk: the order is
+    shuffled by shard and in a buffer only, and belongs to the number of processes."""
+    stream_buffer: int = 256
+    """Sequences in a stream's shuffle buffer, in each worker."""
+    cache_folder: str = "~/.cache/sptmod-dist"
+    """Holds the shards that came over the network; a node's processes share it."""
+    cache_gigabytes: float = 50.0
+    """Most that the cache may hold; what was used longest ago leaves it."""
+    sequences_per_record: int = 1
+    """For `shards build`: consecutive sequences in a record, which share their lookback."""
+    sample_format: Literal["float32", "pcm24", "pcm16", "flac"] = "float32"
+    """For `shards build`: how audio is kept; float32 alone is exact, and the fastest."""
+    shard_megabytes: int = 256
+    """For `shards build`: a shard is closed before it grows larger."""
+    distinct_settings: bool = False
+    """For `shards build`: refuse a setting of the controls that stands in two splits."""
 
 
 @dataclass(frozen=True)
