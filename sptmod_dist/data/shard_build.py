@@ -178,12 +178,13 @@ def _build_set(
     _require_space(folder.parent, items, geometry)
     folder.mkdir()
     sequences_per_record = 1 if split == "train" else 0
-    writer = SetWriter(folder, split, geometry, sequences_per_record, shard_bytes)
+    writer = SetWriter(folder, split, geometry, sequences_per_record, shard_bytes, "float32")
     try:
         for item in items:
             recording = load_item(manifest, item)
             _require_channels(manifest, item, recording, geometry)
-            writer.add(item.id, item.settings, recording.vector, recording.input, recording.output)
+            audio_of_item = (recording.input, recording.output, file_sha256(item.output))
+            writer.add(item.id, item.settings, recording.vector, *audio_of_item)
         index = writer.finish(provenance)
     finally:
         writer.abandon()

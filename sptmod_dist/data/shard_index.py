@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sptmod_dist.data.geometry import Geometry
 from sptmod_dist.files import atomic_write
 
-FORMAT = "sptmod-shards-1"
+FORMAT = "sptmod-shards-2"
 INDEX_NAME = "index.json"
 SHARD_NAME = re.compile(r"shard-[0-9]{5,8}\.tar")
 KINDS = ("sequences", "items")
@@ -44,14 +44,16 @@ class Item(NamedTuple):
     sequences: int
     dropped: int
     """Samples that stand in no record."""
+    sha256: str
+    """Of the file that the output was read from: the same recording anywhere has the same."""
 
 
 class Member(NamedTuple):
-    """Where a member's bytes lie in its shard, and their CRC-32."""
+    """Where a member's bytes lie in its shard, and their sums (see `checksums`)."""
 
     offset: int
     size: int
-    crc32: int
+    crc32s: str
 
 
 class Record(NamedTuple):
@@ -68,9 +70,15 @@ class Record(NamedTuple):
     json: Member
 
 
-def member_name(key: str, field: str) -> str:
-    """The name in the tar of a record's `input`, `output` or `json`."""
-    return f"{key}.json" if field == "json" else f"{key}.{field}.npy"
+def member_name(key: str, field: str, suffix: str) -> str:
+    """The name in the tar of a record's `input`, `output` or `json`, with its format's suffix."""
+    return f"{key}.json" if field == "json" else f"{key}.{field}.{suffix}"
+
+
+def record_json(item: Item, start: int, samples: int) -> bytes:
+    """A record's JSON member: what the arrays are, for readers without the index."""
+    fields = {"item": item.id, "start": start, "samples": samples}
+    return json.dumps({**fields, "settings": item.settings, "controls": item.controls}).encode()
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,8 @@ class Provenance:
     manifest_sha256: str
     recordings_sha256: str
     """Of the manifest and of every audio file that it names."""
+    converted_from: str = ""
+    """The fingerprint of the set that this one was made of instead of recordings, or empty."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,10 @@ class Index:
     """`sequences`: records of pre-windowed sequences; `items`: records of whole items."""
     sequences_per_record: int
     """The most sequences that a record holds; 0 for whole items."""
+    sample_format: str
+    """A name in `FORMATS`."""
+    block: int
+    """Samples that one CRC-32 covers; 0 where one covers a whole member."""
     geometry: Geometry
     shards: list[Shard]
     items: list[Item]
@@ -104,7 +118,8 @@ class Index:
 def write_index(path: Path, index: Index) -> None:
     """Write an index, whole or not at all; its last field is the SHA-256 of all before it."""
     fields: dict[str, Any] = {"format": FORMAT, "split": index.split, "kind": index.kind}
-    fields |= {"sequences_per_record": index.sequences_per_record, "dtype": "float32"}
+    fields |= {"sequences_per_record": index.sequences_per_record}
+    fields |= {"sample_format": index.sample_format, "block": index.block}
     fields |= _geometry_fields(index.geometry)
     fields |= {"provenance": asdict(index.provenance)}
     fields |= {"shards": [shard._asdict() for shard in index.shards]}

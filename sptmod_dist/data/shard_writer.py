@@ -6,16 +6,16 @@ before. The format is described in shards/README.md.
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from sptmod_dist.data.geometry import Geometry
-from sptmod_dist.data.shard_file import ShardFile, npy_bytes, tar_places
+from sptmod_dist.data.checksums import Stored, block_of, crc32_of, crc32s
+from sptmod_dist.data.geometry import Geometry, ShardError
+from sptmod_dist.data.sample_formats import FORMATS
+from sptmod_dist.data.shard_file import ShardFile, tar_places
 from sptmod_dist.data.shard_index import (
     INDEX_NAME,
     Index,
@@ -25,6 +25,7 @@ from sptmod_dist.data.shard_index import (
     Record,
     Shard,
     member_name,
+    record_json,
     write_index,
 )
 
@@ -45,7 +46,7 @@ class _Pending(NamedTuple):
     key: str
     item: int
     piece: _Piece
-    sums: dict[str, int]
+    sums: dict[str, str]
 
 
 class SetWriter:
@@ -58,6 +59,7 @@ class SetWriter:
         sequences_per_record: items are cut into records of so many consecutive sequences, which
             share their lookback, the last of an item perhaps of fewer; 0 keeps items whole.
         shard_bytes: a shard is closed when the next record would make it larger than this.
+        sample_format: a name in `FORMATS`.
     """
 
     def __init__(
@@ -67,12 +69,15 @@ class SetWriter:
         geometry: Geometry,
         sequences_per_record: int,
         shard_bytes: int,
+        sample_format: str,
     ) -> None:
         self.folder = folder
         self.split = split
         self.geometry = geometry
         self.sequences_per_record = sequences_per_record
         self.shard_bytes = shard_bytes
+        self.format = FORMATS[sample_format]
+        self.block = block_of(self.format, sequences_per_record)
         self.items: list[Item] = []
         self._shards: list[Shard] = []
         self._records: list[Record] = []
@@ -86,6 +91,7 @@ class SetWriter:
         controls: list[float],
         audio_in: np.ndarray,
         audio_out: np.ndarray,
+        sha256: str,
     ) -> Item:
         """Write one item.
 
@@ -93,23 +99,23 @@ class SetWriter:
             name: the item's id.
             settings: of the device's controls, by name.
             controls: the same, normalised, in the geometry's order.
+            sha256: of the file that the output was read from.
 
         Shape:
             audio_in: [C + S, T];  audio_out: [C, T]
+
+        Raises:
+            ShardError: the sample format cannot hold the audio.
         """
         samples = audio_in.shape[1]
         pieces = list(self._pieces(samples))
         covered = max((piece.start + piece.samples for piece in pieces), default=0)
         sequences = sum(piece.sequences for piece in pieces)
-        item = Item(name, settings, controls, samples, sequences, samples - covered)
+        item = Item(name, settings, controls, samples, sequences, samples - covered, sha256)
         for piece in pieces:
             stretch = slice(piece.start, piece.start + piece.samples)
-            members = {
-                "input": npy_bytes(audio_in[:, stretch]),
-                "output": npy_bytes(audio_out[:, stretch]),
-                "json": record_json(item, piece.start, piece.samples),
-            }
-            self._add_record(piece, members)
+            audio = {"input": audio_in[:, stretch], "output": audio_out[:, stretch]}
+            self._add_record(item, piece, audio)
         self.items.append(item)
         return item
 
@@ -120,6 +126,8 @@ class SetWriter:
             split=self.split,
             kind="sequences" if self.sequences_per_record else "items",
             sequences_per_record=self.sequences_per_record,
+            sample_format=self.format.name,
+            block=self.block,
             geometry=self.geometry,
             shards=self._shards,
             items=self.items,
@@ -144,7 +152,9 @@ class SetWriter:
             length = self.geometry.target_start + held * self.geometry.hop
             yield _Piece(first * self.geometry.hop, length, held)
 
-    def _add_record(self, piece: _Piece, members: dict[str, bytes]) -> None:
+    def _add_record(self, item: Item, piece: _Piece, audio: dict[str, np.ndarray]) -> None:
+        members = {field: self._encode(item, field, audio[field]) for field in audio}
+        members["json"] = record_json(item, piece.start, piece.samples)
         size = sum(len(data) + _TAR_OVERHEAD for data in members.values())
         if self._open is not None and self._open.size + size > self.shard_bytes:
             self._close_shard()
@@ -152,9 +162,22 @@ class SetWriter:
             self._open = ShardFile(self.folder / f"shard-{len(self._shards):05d}.tar")
         key = f"{self.split}-{len(self.items):04d}-{piece.start:09d}"
         for field, data in members.items():
-            self._open.add(member_name(key, field), data)
-        sums = {field: zlib.crc32(data) for field, data in members.items()}
+            self._open.add(member_name(key, field, self.format.suffix), data)
+        sums = {
+            field: crc32s(members[field], Stored(self.format, self.block, *audio[field].shape))
+            for field in audio
+        }
+        sums["json"] = crc32_of(members["json"])
         self._pending.append(_Pending(key, len(self.items), piece, sums))
+
+    def _encode(self, item: Item, field: str, audio: np.ndarray) -> bytes:
+        try:
+            return self.format.encode(audio, self.geometry.sample_rate)
+        except ValueError as error:
+            raise ShardError(
+                f"the {field} of item '{item.id}' cannot be stored as {self.format.name} "
+                f"({error}): build with data.sample_format float32"
+            ) from None
 
     def _close_shard(self) -> None:
         if self._open is None:
@@ -170,7 +193,8 @@ class SetWriter:
         """The record with its members where a reader of tar files finds them."""
 
         def member(field: str) -> Member:
-            return Member(*places[member_name(pending.key, field)], pending.sums[field])
+            name = member_name(pending.key, field, self.format.suffix)
+            return Member(*places[name], pending.sums[field])
 
         return Record(
             pending.key,
@@ -181,9 +205,3 @@ class SetWriter:
             output=member("output"),
             json=member("json"),
         )
-
-
-def record_json(item: Item, start: int, samples: int) -> bytes:
-    """A record's JSON member: what the arrays are, for readers without the index."""
-    fields = {"item": item.id, "start": start, "samples": samples}
-    return json.dumps({**fields, "settings": item.settings, "controls": item.controls}).encode()

@@ -1,43 +1,26 @@
 """Reading a set of shards: any sequence or item by its number, checked at every read.
 
-A set is a folder with an index.json and tar files, written by `shard_build`. A read goes straight
-to the bytes that the index names: nothing else in a tar is ever looked at, and nothing is ever
-unpickled. It must not know of models, batches or ranks.
+A set is an index and tar files, written by `shard_build`, from wherever a `Source` gets them. A
+read goes straight to the bytes that the index names: nothing else in a tar is ever looked at, and
+nothing is ever unpickled. It must not know of models, batches or ranks.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import tarfile
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from sptmod_dist.data.checksums import Stored
 from sptmod_dist.data.geometry import Geometry, ShardError
-from sptmod_dist.data.index_checks import read_index
-from sptmod_dist.data.shard_file import (
-    check_shard,
-    file_sha256,
-    open_shard,
-    read_array,
-    read_member,
-    tar_places,
-)
-from sptmod_dist.data.shard_index import (
-    HOW_TO_BUILD,
-    INDEX_NAME,
-    Index,
-    Item,
-    Record,
-    Shard,
-    member_name,
-)
-from sptmod_dist.data.shard_writer import record_json
+from sptmod_dist.data.members import read_stretch
+from sptmod_dist.data.sample_formats import FORMATS
+from sptmod_dist.data.shard_index import HOW_TO_BUILD, Index, Item, Record, member_name
+from sptmod_dist.data.sources import LocalFolder, Source
 
 
 class Sequence(NamedTuple):
@@ -52,33 +35,48 @@ class Sequence(NamedTuple):
 
 
 class ShardSet:
-    """An opened set. It holds no open file, so it can be sent to worker processes as it is.
+    """An opened set. It holds no open file and remembers no read: any number of threads may read.
 
     Args:
-        folder: of the set.
-        index: what is in it.
+        source: of the bytes.
+        index: what is in them.
         fingerprint: the SHA-256 of the index file; it stands for the content of the whole set.
     """
 
-    def __init__(self, folder: Path, index: Index, fingerprint: str) -> None:
-        self.folder = folder
+    def __init__(self, source: Source, index: Index, fingerprint: str) -> None:
+        self.source = source
         self.index = index
         self.fingerprint = fingerprint
+        self._format = FORMATS[index.sample_format]
         self._ends = list(accumulate(record.sequences for record in index.records))
-        self._last: tuple[int, Sequence] | None = None
+        self._items = [record.item for record in index.records]
+        self._controls = [np.array(item.controls, np.float32) for item in index.items]
 
     @classmethod
     def open(cls, folder: str | Path) -> ShardSet:
-        """Open a set: read its index, check that every shard is there and of the right size.
+        """Open a set in a folder: read its index, check that every shard is there.
 
         Raises:
             ShardError: it is missing, unfinished, damaged or of another version.
         """
-        folder = Path(folder)
-        index, fingerprint = _read(folder)
+        return cls.of(LocalFolder(folder))
+
+    @classmethod
+    def of(cls, source: Source) -> ShardSet:
+        """Open a set, wherever it is.
+
+        Raises:
+            ShardError: as `open`.
+        """
+        index, fingerprint = source.read_index()
         for shard in index.shards:
-            check_shard(folder / shard.name, shard)
-        return cls(folder, index, fingerprint)
+            source.check(shard)
+        return cls(source, index, fingerprint)
+
+    @property
+    def place(self) -> str:
+        """What messages call it: the folder or the URL."""
+        return self.source.place
 
     @property
     def geometry(self) -> Geometry:
@@ -100,15 +98,13 @@ class ShardSet:
 
         Args:
             split: `train`, `validation` or `test`.
-            key: the setting that names this folder.
+            key: the setting that names this set.
 
         Raises:
-            ShardError: naming the setting, the folder and what it holds.
+            ShardError: naming the setting, the set and what it holds.
         """
         if self.index.split != split:
-            raise ShardError(
-                f"{key} is {self.folder}, a {self.index.split} set: give a {split} set"
-            )
+            raise ShardError(f"{key} is {self.place}, a {self.index.split} set: give a {split} set")
 
     def require(self, geometry: Geometry, how_to_build: str = HOW_TO_BUILD) -> None:
         """Refuse a set that was made for something else.
@@ -123,27 +119,48 @@ class ShardSet:
         differences = self.geometry.differences(geometry)
         if differences:
             raise ShardError(
-                f"{self.folder} was made for something else ({'; '.join(differences)}): "
+                f"{self.place} was made for something else ({'; '.join(differences)}): "
                 f"build the right set with `{how_to_build}`"
             )
 
-    def sequence(self, number: int) -> Sequence:
-        """One sequence, `geometry.sequence_length` samples long.
+    def locate(self, number: int) -> tuple[int, int]:
+        """The item that a sequence is of, and its first sample in the recording.
 
         Sequences are numbered item by item, in the order of time.
+        """
+        record, start = self._place(number)
+        return record.item, record.start + start
+
+    def shard_of(self, number: int) -> int:
+        """The place in `index.shards` of the shard that holds a sequence."""
+        return self._place(number)[0].shard
+
+    def controls(self, number: int) -> np.ndarray:
+        """The controls of a sequence, [n_params], each 0 … 1."""
+        return self._controls[self._place(number)[0].item].copy()
+
+    def read_into(self, number: int, audio_in: np.ndarray, audio_out: np.ndarray) -> None:
+        """Read one sequence, `geometry.sequence_length` samples, and no more than it takes.
+
+        Args:
+            number: from 0.
+            audio_in: float32, filled; each row is contiguous. So is
+            audio_out.
+
+        Shape:
+            audio_in `[C + S, T]`; audio_out `[C, T]`
 
         Raises:
             ShardError: the bytes cannot be read or have changed.
         """
-        if not 0 <= number < self.n_sequences:
-            raise IndexError(f"sequence {number} of {self.n_sequences}")
-        place = bisect_right(self._ends, number)
-        record = self.index.records[place]
-        if record.sequences == 1 and record.samples == self.geometry.sequence_length:
-            return self._read(record)
-        first = self._ends[place] - record.sequences
-        start = (number - first) * self.geometry.hop
-        return self._cut(self._remembered(place), start)
+        record, start = self._place(number)
+        self._read(record, start, audio_in, audio_out)
+
+    def sequence(self, number: int) -> Sequence:
+        """One sequence, in arrays of its own; else as `read_into`."""
+        audio = self._empty(self.geometry.sequence_length)
+        self.read_into(number, *audio)
+        return Sequence(*audio, self.controls(number))
 
     def item(self, number: int) -> Sequence:
         """One whole recording, in a set of items.
@@ -153,62 +170,69 @@ class ShardSet:
         """
         if self.index.kind != "items":
             raise ShardError(
-                f"{self.folder} holds sequences, no whole recordings: give a validation or test set"
+                f"{self.place} holds sequences, no whole recordings: give a validation or test set"
             )
-        return self._read(self.index.records[number])
+        audio = self._empty(self.covered(number))
+        self.item_into(number, *audio)
+        return Sequence(*audio, self._controls[number].copy())
 
-    def _remembered(self, place: int) -> Sequence:
-        """A record of several sequences, kept until another is asked for."""
-        if self._last is None or self._last[0] != place:
-            self._last = (place, self._read(self.index.records[place]))
-        return self._last[1]
+    def covered(self, item: int) -> int:
+        """Samples of a recording that the set holds, from its start; 0 if none."""
+        return self.items[item].samples - self.items[item].dropped
 
-    def _cut(self, whole: Sequence, start: int) -> Sequence:
-        stretch = slice(start, start + self.geometry.sequence_length)
-        return Sequence(
-            whole.input[:, stretch].copy(), whole.output[:, stretch].copy(), whole.controls.copy()
-        )
+    def item_into(self, item: int, audio_in: np.ndarray, audio_out: np.ndarray) -> None:
+        """Put a recording together of its records, as far as they cover it, each sample once.
 
-    def _read(self, record: Record) -> Sequence:
-        shard = self.index.shards[record.shard]
-        path = self.folder / shard.name
+        Args:
+            item: its place in `items`.
+            audio_in: float32, filled; each row is contiguous. So is
+            audio_out.
+
+        Shape:
+            audio_in `[C + S, covered(item)]`; audio_out `[C, covered(item)]`
+
+        Raises:
+            ShardError: the bytes cannot be read or have changed.
+        """
+        done = 0
+        for number in range(bisect_left(self._items, item), bisect_right(self._items, item)):
+            record = self.index.records[number]
+            stretch = slice(done, record.start + record.samples)
+            skipped = done - record.start  # the lookback, which the record before has
+            self._read(record, skipped, audio_in[:, stretch], audio_out[:, stretch])
+            done = stretch.stop
+
+    def _place(self, number: int) -> tuple[Record, int]:
+        """The record that a sequence is in, and its first sample there."""
+        if not 0 <= number < self.n_sequences:
+            raise IndexError(f"sequence {number} of {self.n_sequences}")
+        place = bisect_right(self._ends, number)
+        record = self.index.records[place]
+        first = self._ends[place] - record.sequences
+        return record, (number - first) * self.geometry.hop
+
+    def _empty(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
         outputs = self.geometry.input_channels
         inputs = outputs + self.geometry.sidechain_channels
-        descriptor = open_shard(self.folder, shard)
+        return np.empty((inputs, samples), np.float32), np.empty((outputs, samples), np.float32)
+
+    def _read(
+        self, record: Record, start: int, audio_in: np.ndarray, audio_out: np.ndarray
+    ) -> None:
+        """A stretch of a record from `start` on, of both its members."""
+        shard = self.index.shards[record.shard]
+        descriptor = self.source.open(shard)
         try:
-            names = [member_name(record.key, field) for field in ("input", "output")]
-            shape = (inputs, record.samples)
-            audio_in = read_array(descriptor, path, names[0], record.input, shape)
-            shape = (outputs, record.samples)
-            audio_out = read_array(descriptor, path, names[1], record.output, shape)
+            for field, member, out in (
+                ("input", record.input, audio_in),
+                ("output", record.output, audio_out),
+            ):
+                name = member_name(record.key, field, self._format.suffix)
+                stored = Stored(self._format, self.index.block, len(out), record.samples)
+                path = self.source.path(shard)
+                read_stretch(descriptor, path, name, member, stored, start, out)
         finally:
             os.close(descriptor)
-        controls = np.array(self.items[record.item].controls, dtype=np.float32)
-        return Sequence(audio_in, audio_out, controls)
-
-
-def verify(folder: str | Path) -> list[str]:
-    """Every fault of a set, each in a sentence; an empty list for a good one.
-
-    Reads all of it: sizes, SHA-256 sums, the tar's members against the index, every record.
-    """
-    folder = Path(folder)
-    try:
-        index, fingerprint = _read(folder)
-    except ShardError as error:
-        return [str(error)]
-    shard_set = ShardSet(folder, index, fingerprint)
-    faults: list[str] = []
-    for number, shard in enumerate(index.shards):
-        try:
-            check_shard(folder / shard.name, shard)
-        except ShardError as error:
-            faults.append(str(error))
-            continue
-        records = [record for record in index.records if record.shard == number]
-        faults += _shard_faults(folder / shard.name, shard, records)
-        faults += (fault for record in records for fault in _record_faults(shard_set, record))
-    return faults
 
 
 def describe(folder: str | Path) -> str:
@@ -229,51 +253,3 @@ def describe(folder: str | Path) -> str:
         *geometry.in_words(),
     ]
     return "\n".join(f"{name:<19} {value}" for name, value in rows)
-
-
-def _read(folder: Path) -> tuple[Index, str]:
-    if not folder.is_dir():
-        raise ShardError(
-            f"{folder} is no folder with shards (looked in {folder.absolute().parent}): build it "
-            f"with `{HOW_TO_BUILD}`"
-        )
-    inside = [path.parent.name for path in sorted(folder.glob(f"*/{INDEX_NAME}"))]
-    if inside and not (folder / INDEX_NAME).exists():
-        raise ShardError(
-            f"{folder} holds the sets {', '.join(inside)}: name one, such as {folder / inside[0]}"
-        )
-    return read_index(folder / INDEX_NAME)
-
-
-def _shard_faults(path: Path, shard: Shard, records: list[Record]) -> Iterator[str]:
-    if file_sha256(path) != shard.sha256:
-        yield f"{path} has changed bytes (its SHA-256 differs): copy the set again"
-    try:
-        found = tar_places(path)
-    except (tarfile.TarError, ValueError, OSError) as error:
-        yield f"{path} is no readable tar file ({error}): copy the set again"
-        return
-    named = {
-        member_name(record.key, field): (member.offset, member.size)
-        for record in records
-        for field, member in zip(("input", "output", "json"), record[6:], strict=True)
-    }
-    for name in sorted(named.keys() | found.keys()):
-        if named.get(name) != found.get(name):
-            yield f"{path}: {name!r:.200} is not where the index has it: build the set again"
-
-
-def _record_faults(shard_set: ShardSet, record: Record) -> Iterator[str]:
-    path = shard_set.folder / shard_set.index.shards[record.shard].name
-    try:
-        audio = shard_set._read(record)
-        if not (np.isfinite(audio.input).all() and np.isfinite(audio.output).all()):
-            yield f"{path}: {record.key} holds samples that are not finite: build the set again"
-        name = member_name(record.key, "json")
-        with open(path, "rb") as file:
-            data = read_member(file.fileno(), path, name, record.json)
-        item = shard_set.items[record.item]
-        if json.loads(data) != json.loads(record_json(item, record.start, record.samples)):
-            yield f"{path}: {name} says something else than the index: build the set again"
-    except (ShardError, ValueError) as error:
-        yield str(error)

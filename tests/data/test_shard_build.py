@@ -15,7 +15,8 @@ from sptmod_dist.data import shard_build
 from sptmod_dist.data.geometry import Needs, ShardError
 from sptmod_dist.data.recordings import Manifest, Recording, load_item
 from sptmod_dist.data.shard_build import build_sets
-from sptmod_dist.data.shards import ShardSet, verify
+from sptmod_dist.data.shard_verify import verify
+from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.errors import UserError
 from tests.data.small_sets import NEEDS, RATE, RATIO, SAMPLES, SEQUENCE, build, record, snapshot
 

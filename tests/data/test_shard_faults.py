@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from sptmod_dist.data.geometry import ShardError
-from sptmod_dist.data.shard_file import npy_array, npy_bytes
+from sptmod_dist.data.sample_formats import FORMATS
 from sptmod_dist.data.shard_index import Provenance, dump
+from sptmod_dist.data.shard_verify import verify
 from sptmod_dist.data.shard_writer import SetWriter
-from sptmod_dist.data.shards import ShardSet, verify
+from sptmod_dist.data.shards import ShardSet
 from tests.data.small_sets import GEOMETRY, SEQUENCE
 
 
@@ -105,6 +106,10 @@ def without(*path: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def as_items(fields: dict[str, Any]) -> None:
+    fields |= {"kind": "items", "sequences_per_record": 0}
+
+
 def forge(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Change an index and give it the checksum that fits."""
     fields = json.loads(path.read_bytes())
@@ -148,8 +153,12 @@ MALICE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (at("records", 0, "input", 0, value=-512), r"records\[0\].input offset is -512"),
     (at("records", 0, "input", 0, value=10**9), "ends after its shard"),
     (at("records", 0, "input", 1, value=10), "has a member of 10 bytes"),
-    (at("records", 0, "input", 2, value=2**32), r"records\[0\].input crc32"),
-    (at("records", 0, "input", 2, value=0), "CRC-32 differs"),
+    (at("records", 0, "input", 2, value=2**32), r"records\[0\].input crc32s"),
+    (at("records", 0, "input", 2, value="0000000"), r"records\[0\].input crc32s"),
+    (at("records", 0, "input", 2, value="0000000G"), r"records\[0\].input crc32s"),
+    (at("records", 0, "input", 2, value=""), r"records\[0\].input crc32s"),
+    (at("records", 0, "input", 2, value="0" * 16), "has 2 sums of its input"),
+    (at("records", 0, "input", 2, value="0" * 8), "CRC-32 differs"),
     (at("records", 0, "input", 0, value=1024), "CRC-32 differs"),
     (at("records", 0, "other", value=[0, 1, 2]), "unknown 'other'"),
     (at("sample_rate", value=0), "sample_rate is 0"),
@@ -166,8 +175,16 @@ MALICE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (at("controls", value=[]), r"items\[0\].settings has an unknown 'ratio'"),
     (at("split", value="training"), "split is 'training', not train or"),
     (at("split", value=["train"]), r"split is \['train'\]"),
-    (at("kind", value="items"), r"records\[0\] is not its whole item"),
-    (at("dtype", value="object"), "dtype is 'object'"),
+    (at("kind", value="items"), "sequences_per_record is 1 for items"),
+    (at("sequences_per_record", value=0), "sequences_per_record is 0 for sequences"),
+    (as_items, r"records\[0\] is not its whole item"),
+    (at("sample_format", value="object"), "sample_format is 'object', not float32 or pcm24"),
+    (at("block", value=-1), "block is -1"),
+    (at("block", value=2**40), "block is 1099511627776"),
+    (at("block", value=8), "has 1 sums of its input, which do not cover"),
+    (at("format", value="sptmod-shards-1"), "reads sptmod-shards-2.*shards build --overwrite"),
+    (at("items", 0, "sha256", value="00"), r"items\[0\].sha256"),
+    (at("provenance", "converted_from", value="a set"), "provenance.converted_from"),
     (at("extra", value=1), "unknown 'extra'"),
     (at("provenance", "device", value=3), "provenance.device"),
     (without("provenance"), "lacks provenance"),
@@ -210,15 +227,15 @@ def test_the_forger_can_write_an_index_that_passes(sets: Path) -> None:
 def test_bytes_that_are_no_plain_array_are_never_made_into_anything(header: bytes) -> None:
     data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(16)
     with pytest.raises(ValueError):
-        npy_array(bytearray(data), (1, 4))
+        FORMATS["float32"].decode(bytearray(data), 1, 4)
 
 
 @pytest.mark.parametrize("cut", [0, 3, 9, 100, 143])
 def test_an_array_that_ends_early_is_no_array(cut: int) -> None:
-    data = npy_bytes(np.zeros((1, 4), np.float32))
+    data = FORMATS["float32"].encode(np.zeros((1, 4), np.float32), 8000)
     assert len(data) == 144
     with pytest.raises(ValueError):
-        npy_array(bytearray(data[:cut]), (1, 4))
+        FORMATS["float32"].decode(bytearray(data[:cut]), 1, 4)
 
 
 def mutate(data: bytes, dice: random.Random) -> bytes:
@@ -285,8 +302,9 @@ def test_verify_compares_the_index_with_the_shards(
 
 
 def test_verify_finds_samples_that_are_not_finite(tmp_path: Path) -> None:
-    writer = SetWriter(tmp_path, "test", GEOMETRY, 0, 10**6)
+    writer = SetWriter(tmp_path, "test", GEOMETRY, 0, 10**6, "float32")
     audio_in = np.full((1, SEQUENCE), np.inf, np.float32)
-    writer.add("test-a", {"ratio": 2.0}, [0.0], audio_in, np.zeros((1, SEQUENCE), np.float32))
+    audio_out = np.zeros((1, SEQUENCE), np.float32)
+    writer.add("test-a", {"ratio": 2.0}, [0.0], audio_in, audio_out, "0" * 64)
     writer.finish(Provenance("0", "a box", "", ""))
     assert [("not finite" in fault) for fault in verify(tmp_path)] == [True]

@@ -18,8 +18,9 @@ from sptmod_dist.data.geometry import Geometry, Needs, ShardError
 from sptmod_dist.data.recordings import load_item
 from sptmod_dist.data.shard_build import build_sets
 from sptmod_dist.data.shard_index import Provenance
+from sptmod_dist.data.shard_verify import verify
 from sptmod_dist.data.shard_writer import SetWriter
-from sptmod_dist.data.shards import ShardSet, describe, verify
+from sptmod_dist.data.shards import ShardSet, describe
 from tests.data.small_sets import (
     GEOMETRY,
     HOP,
@@ -75,10 +76,10 @@ def test_sequences_are_the_same_however_many_a_record_holds(
     built: Path, tmp_path: Path, held: int
 ) -> None:
     recorded = recordings(built)
-    writer = SetWriter(tmp_path, "train", GEOMETRY, held, 6000)
+    writer = SetWriter(tmp_path, "train", GEOMETRY, held, 6000, "float32")
     for name in ("train-a", "train-b", "train-short", "train-c"):
         whole = recorded[name]
-        writer.add(name, {"ratio": 2.0}, whole.vector, whole.input, whole.output)
+        writer.add(name, {"ratio": 2.0}, whole.vector, whole.input, whole.output, "0" * 64)
     index = writer.finish(Provenance("0", "a box", "", ""))
     assert len(index.records) == sum(-(-count // held) for count in (5, 4, 8))
     assert verify(tmp_path) == []

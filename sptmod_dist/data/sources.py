@@ -1,0 +1,91 @@
+"""Where the bytes of a set come from: what any source can do, and a folder on a disk.
+
+A source gives an index that is checked and descriptors of shards; what is in them is the matter of
+`shards`. Another source, such as a cache before a server, stands in a file of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from sptmod_dist.data.geometry import ShardError
+from sptmod_dist.data.index_checks import read_index
+from sptmod_dist.data.shard_file import check_shard, open_shard
+from sptmod_dist.data.shard_index import HOW_TO_BUILD, INDEX_NAME, Index, Shard
+
+
+class Source(Protocol):
+    """Gives the bytes of one set, to any number of threads at once."""
+
+    @property
+    def place(self) -> str:
+        """What messages call it: the folder or the URL."""
+
+    def read_index(self) -> tuple[Index, str]:
+        """The set's index as it is now, checked, and its fingerprint.
+
+        Raises:
+            ShardError: it is missing, unreadable or faulty.
+        """
+
+    def check(self, shard: Shard) -> None:
+        """A cheap look at a shard, when a set is opened.
+
+        Raises:
+            ShardError: it cannot be the one of the index.
+        """
+
+    def open(self, shard: Shard) -> int:
+        """A descriptor of a shard, for `os.pread`; the caller closes it.
+
+        Raises:
+            ShardError: there is none, or it is not the one of the index.
+        """
+
+    def path(self, shard: Shard) -> Path | str:
+        """What messages call a shard."""
+
+
+class LocalFolder:
+    """A set in a folder of a file system.
+
+    Args:
+        folder: with an index.json and its shards.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def place(self) -> str:
+        """See `Source`."""
+        return str(self.folder)
+
+    def read_index(self) -> tuple[Index, str]:
+        """See `Source`."""
+        folder = self.folder
+        if not folder.is_dir():
+            raise ShardError(
+                f"{folder} is no folder with shards (looked in {folder.absolute().parent}): build "
+                f"it with `{HOW_TO_BUILD}`"
+            )
+        inside = [path.parent.name for path in sorted(folder.glob(f"*/{INDEX_NAME}"))]
+        if inside and not (folder / INDEX_NAME).exists():
+            raise ShardError(
+                f"{folder} holds the sets {', '.join(inside)}: name one, such as "
+                f"{folder / inside[0]}"
+            )
+        return read_index(folder / INDEX_NAME)
+
+    def check(self, shard: Shard) -> None:
+        """See `Source`."""
+        check_shard(self.path(shard), shard)
+
+    def open(self, shard: Shard) -> int:
+        """See `Source`."""
+        return open_shard(self.folder, shard)
+
+    def path(self, shard: Shard) -> Path:
+        """See `Source`."""
+        return self.folder / shard.name
