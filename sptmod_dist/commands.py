@@ -65,8 +65,8 @@ def evaluate(argv: Sequence[str]) -> int:
     options = parse(evaluate_parser(), argv)
     from sptmod_dist.infer.evaluate import evaluate as evaluate_run
 
-    shards, out = _path(options.shards), _path(options.out)
-    print(evaluate_run(Path(options.run), shards, out, options.checkpoint).summary())
+    out = _path(options.out)
+    print(evaluate_run(Path(options.run), options.shards, out, options.checkpoint).summary())
     return 0
 
 
@@ -104,11 +104,11 @@ def shards(argv: Sequence[str]) -> int:
 def _build_shards(argv: Sequence[str]) -> int:
     from sptmod_dist.data.recordings import Manifest
     from sptmod_dist.data.shard_build import build_sets
-    from sptmod_dist.train.main import needs_of
+    from sptmod_dist.train.data import needs_of
     from sptmod_dist.train.options import parse_settings
 
     config, own = parse_settings(build_parser(), argv, BUILD_OPTIONS, complete=False)
-    config.check_lengths()
+    config.check_shards()
     for name in ("manifest", "out"):
         if name not in own:
             raise UserError(f"{PROGRAM} shards build: --{name} is missing; see --help")
@@ -119,7 +119,7 @@ def _build_shards(argv: Sequence[str]) -> int:
 
 def _verify_shards(argv: Sequence[str]) -> int:
     folder = parse(folder_parser("shards verify"), argv).folder
-    from sptmod_dist.data.shards import verify
+    from sptmod_dist.data.shard_verify import verify
 
     faults = verify(folder)
     print("\n".join(faults) or f"{folder}: every shard is whole")

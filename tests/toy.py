@@ -14,7 +14,7 @@ from sptmod_dist import audio, settings
 from sptmod_dist.data.recordings import Manifest
 from sptmod_dist.data.shard_build import build_sets
 from sptmod_dist.train.config import TrainConfig, from_dict
-from sptmod_dist.train.main import needs_of
+from sptmod_dist.train.data import needs_of
 
 RATE = 8000
 ITEMS = {"train": 3, "validation": 3, "test": 1}

@@ -34,7 +34,7 @@ PLATEAUS = {
 }
 PUBLISHED = {"learning_rate": 5e-4}  # what rounding makes of a weight grows with the rate
 DROPOUT = {"model": {"spn": {"dropout": 0.3}}}
-DROPPED_ITEMS = {"model": {"spn": {"dropout": 0.5, "dropout_items": True}}, "data": {"workers": 1}}
+DROPPED_ITEMS = {"model": {"spn": {"dropout": 0.5, "dropout_items": True}}, "data": {"workers": 3}}
 
 
 def also(*changes: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def also(*changes: dict[str, Any]) -> dict[str, Any]:
 
 IN_FLOAT64 = {
     "lstm": EXACT,
-    "gru": also(EXACT, {"model": {"rnn_cell": "GRU", **AVERAGE}}),
+    "gru": also(EXACT, {"model": {"rnn_cell": "GRU", **AVERAGE}, "data": {"resident": "ram"}}),
     "clipped": also(EXACT, CLIPPED),
     "gru-clipped": also(EXACT, CLIPPED, {"model": {"rnn_cell": "GRU"}}),
     "sliced": also(EXACT, SLICED, CLIPPED),
@@ -55,7 +55,7 @@ IN_FLOAT64 = {
     "dropout-items": also(EXACT, DROPPED_ITEMS),
     "dropout-sliced": also(EXACT, SLICED, DROPOUT),
     "scheduled": also(EXACT, SCHEDULED),
-    "no-spn": also(EXACT, {"model": {"spn": None}}),
+    "no-spn": also(EXACT, {"model": {"spn": None}, "data": {"resident": "device"}}),
 }
 """Under DDP: 1e-12 of one process."""
 

@@ -1,27 +1,32 @@
 """Groups of sequences for one rank: this rank's rows of each global batch, in the global order.
 
-An ordinary map-style DataLoader that is told which rows to read; it must never be `prepare`d by
+Threads read ahead, straight into the batch's memory: reading, checking and decoding let go of the
+interpreter, and nothing is sent between processes. The loader must never be `prepare`d by
 accelerate, which would divide again what is already divided. It knows nothing of sub-sequences or
 networks; which rows are whose is decided in `data/order.py`.
 """
 
 from __future__ import annotations
 
-import signal
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sptmod_dist.data.geometry import ShardError
+from sptmod_dist.data.buffers import Buffers
+from sptmod_dist.data.geometry import Geometry, ShardError
 from sptmod_dist.data.order import epoch_order, n_groups, rank_rows
-from sptmod_dist.data.shards import ShardSet
+from sptmod_dist.data.resident import OnDevice
 
-_Rows = tuple[int, ...]
+AHEAD = 2
+"""Groups that are read while another is learned from."""
+
+_Batch = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Group:
     index: int
     """Its place in the epoch, from 0."""
     sequence_ids: tuple[int, ...]
-    """Of the whole global batch, the same on every rank."""
+    """Of the whole global batch, the same on every rank; none where no rank knows the others'."""
     rows: range
     """This rank's rows of it."""
     input: Tensor
@@ -43,19 +48,41 @@ class Group:
     """[b, n_params]"""
 
 
+class Sequences(Protocol):
+    """Where sequences come from, by number: a set of shards, or its recordings in memory."""
+
+    @property
+    def place(self) -> str:
+        """What messages call it."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """What it was made for."""
+
+    @property
+    def n_sequences(self) -> int:
+        """How many there are."""
+
+    def controls(self, number: int) -> np.ndarray:
+        """[n_params], each 0 … 1."""
+
+    def read_into(self, number: int, audio_in: np.ndarray, audio_out: np.ndarray) -> None:
+        """Fill [C + S, T] and [C, T]; from several threads at once."""
+
+
 class GroupLoader:
     """Gives each epoch's groups, whole global batches only, equally many on every rank.
 
-    One iteration over groups runs at a time: with workers, a new one ends the one before it.
+    Memory holds the group that was given last and `AHEAD` more, one more while one is handed over.
 
     Args:
-        shard_set: where sequences come from.
+        sequences: where they come from.
         batch_size: B, over all processes.
         rank: of this process, from 0.
         world_size: the number of processes; it must divide B.
         seed: of the order.
-        workers: processes that read ahead. On a local disk 0 is the fastest for small sequences:
-            sending one between processes costs more than reading it.
+        workers: threads that read ahead; 0 reads when a group is asked for. What lies on the
+            device needs none.
         pin_memory: for copies to a GPU beside the computation.
 
     Raises:
@@ -65,36 +92,26 @@ class GroupLoader:
 
     def __init__(
         self,
-        shard_set: ShardSet,
+        sequences: Sequences | OnDevice,
         batch_size: int,
         rank: int,
         world_size: int,
         seed: int,
-        workers: int = 0,
+        workers: int = 1,
         pin_memory: bool = False,
     ) -> None:
         self.rows = rank_rows(batch_size, rank, world_size)
         self.batch_size = batch_size
         self.seed = seed
-        self.n_sequences = shard_set.n_sequences
+        self.n_sequences = sequences.n_sequences
         if self.n_groups == 0:
             raise ShardError(
-                f"{shard_set.folder} has {self.n_sequences} sequences, fewer than the batch size "
+                f"{sequences.place} has {self.n_sequences} sequences, fewer than the batch size "
                 f"of {batch_size}: lower the batch size, shorten the lengths, or record more"
             )
-        self._running: object = None
-        self._rows_to_come = _RowsToCome()
-        self._batches = DataLoader(
-            _RowReader(shard_set),
-            batch_size=None,  # an index is a rank's rows already
-            sampler=self._rows_to_come,
-            collate_fn=_unchanged,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=pin_memory,
-            worker_init_fn=_start_worker,
-            generator=torch.Generator(),  # the global one is not to be drawn from
-        )
+        self._sequences = sequences
+        self._buffers = Buffers(pin_memory)
+        self._pool = ThreadPoolExecutor(workers, "sptmod-reader") if workers else None
 
     @property
     def n_groups(self) -> int:
@@ -114,83 +131,67 @@ class GroupLoader:
             start: the first group to give, from 0.
 
         Raises:
-            ShardError: a record cannot be read, in this process or in a worker.
+            ShardError: a record cannot be read.
         """
-        ids = _GlobalBatches(epoch_order(self.n_sequences, self.seed, epoch), self.batch_size)
-        self._rows_to_come.plan = (ids, start, self.rows)
-        self._running = ids
-        for index, batch in enumerate(self._read(), start):
-            yield Group(epoch, index, ids[index], self.rows, *batch)
-            if self._running is not ids:
-                raise RuntimeError("another iteration over this loader's groups has begun")
+        order = epoch_order(self.n_sequences, self.seed, epoch)
+        batches = order[: self.n_groups * self.batch_size].reshape(-1, self.batch_size)
+        mine = (tuple(row.tolist()) for row in batches[start:, self.rows.start : self.rows.stop])
+        for index, batch in enumerate(self._read(mine), start):
+            yield Group(epoch, index, tuple(batches[index].tolist()), self.rows, *batch)
 
-    def _read(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        batches = iter(self._batches)
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if "worker" in str(error) and ("killed" in str(error) or "exited" in str(error)):
-                    raise ShardError(
-                        f"a process that reads ahead has died ({str(error).splitlines()[0]}): set "
-                        "data.workers lower, or give it more memory and /dev/shm"
-                    ) from error
-                raise
-            if isinstance(batch, str):
-                raise ShardError(batch)
-            yield batch
-
-
-class _GlobalBatches:
-    """The sequences of each global batch of an epoch."""
-
-    def __init__(self, order: np.ndarray, batch_size: int) -> None:
-        self.order = order
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        return n_groups(len(self.order), self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[int, ...]:
-        first = index * self.batch_size
-        return tuple(self.order[first : first + self.batch_size].tolist())
-
-
-class _RowsToCome(Sampler[_Rows]):
-    """This rank's rows of the groups to come; the loader sets the plan before each iteration."""
-
-    plan: tuple[_GlobalBatches, int, range]
-
-    def __iter__(self) -> Iterator[_Rows]:
-        batches, start, rows = self.plan
-        return (batches[g][rows.start : rows.stop] for g in range(start, len(batches)))
-
-
-class _RowReader(Dataset[tuple[Tensor, Tensor, Tensor] | str]):
-    """Reads a batch of sequences; a fault comes back as its sentence, to cross from a worker."""
-
-    def __init__(self, shard_set: ShardSet) -> None:
-        self.shard_set = shard_set
-
-    def __getitem__(self, ids: _Rows) -> tuple[Tensor, Tensor, Tensor] | str:
+    def _read(self, batches: Iterator[tuple[int, ...]]) -> Iterator[_Batch]:
+        """The batches of these sequences, in their order, some of them read ahead."""
+        if isinstance(self._sequences, OnDevice):
+            yield from map(self._sequences.gather, batches)
+            return
+        begun: deque[_Reading] = deque()
         try:
-            sequences = [self.shard_set.sequence(number) for number in ids]
-        except ShardError as error:
-            return str(error)
-        inputs, outputs, controls = (np.stack(arrays) for arrays in zip(*sequences, strict=True))
-        return torch.from_numpy(inputs), torch.from_numpy(outputs), torch.from_numpy(controls)
+            for numbers in batches:
+                begun.append(_Reading(self._sequences, numbers, self._buffers, self._pool))
+                if self._pool is None or len(begun) > AHEAD:
+                    yield begun.popleft().finish()
+            while begun:
+                yield begun.popleft().finish()
+        finally:  # nobody wants the rest
+            for reading in begun:
+                reading.cancel()
 
 
-def _unchanged(batch: Any) -> Any:
-    return batch
+class _Reading:
+    """A batch that is being read, a row at a time."""
 
+    def __init__(
+        self,
+        sequences: Sequences,
+        numbers: tuple[int, ...],
+        buffers: Buffers,
+        pool: ThreadPoolExecutor | None,
+    ) -> None:
+        geometry, rows = sequences.geometry, len(numbers)
+        outputs, samples = geometry.input_channels, geometry.sequence_length
+        inputs = outputs + geometry.sidechain_channels
+        self._numbers, self._sequences = numbers, sequences
+        self._input = buffers.empty(rows, inputs, samples)
+        self._output = buffers.empty(rows, outputs, samples)
+        self._begun: list[Future[None]] = []
+        if pool is not None:
+            self._begun = [pool.submit(self._read, row) for row in range(rows)]
 
-def _start_worker(_: int) -> None:
-    """Leave the signals that mean "stop soon" to the training process.
+    def finish(self) -> _Batch:
+        """Wait until all is read."""
+        for row in range(len(self._numbers)):
+            if self._begun:
+                self._begun[row].result()
+            else:
+                self._read(row)
+        controls = np.stack([self._sequences.controls(number) for number in self._numbers])
+        return self._input, self._output, torch.from_numpy(controls)
 
-    SIGTERM keeps torch's handler: it is how Python ends workers whose loader an error keeps alive.
-    """
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
+    def cancel(self) -> None:
+        """Read no more rows than are being read."""
+        for future in self._begun:
+            future.cancel()
+
+    def _read(self, row: int) -> None:
+        audio_in, audio_out = self._input[row].numpy(), self._output[row].numpy()
+        self._sequences.read_into(self._numbers[row], audio_in, audio_out)

@@ -208,17 +208,22 @@ class TrainConfig:
         """
         _check_name(self.name)
         _check_folders(self)
+        _check_reading(self.data)
         _check_numbers(self)
-        self.check_lengths()
+        self.check_shards()
         _check_schedule(self.optimizer.schedule)
         _check_shares(self.batch_size, self.distributed)
 
-    def check_lengths(self) -> None:
-        """Refuse lengths that model or loss cannot take: all that shards depend on.
+    def check_shards(self) -> None:
+        """Refuse what no shards can be made for: all that they depend on.
 
         Raises:
-            ConfigError: one sentence with the length and the nearest right ones.
+            ConfigError: one sentence with the key and what would be right.
         """
+        for key in ("sequences_per_record", "shard_megabytes"):
+            number = getattr(self.data, key)
+            if number < 1:
+                raise ConfigError(f"data.{key} is {number}, but must be at least 1")
         _check_lengths(self.lengths, self.model.pooling_size, max(self.loss.windows))
 
 
@@ -289,11 +294,22 @@ def _check_folders(config: TrainConfig) -> None:
         raise ConfigError("runs_dir is empty: give a folder, such as runs")
 
 
+def _check_reading(data: DataConfig) -> None:
+    if data.stream and data.resident:
+        raise ConfigError(
+            f"data.stream and data.resident = {data.resident} are both set, but what is held in "
+            "memory is not streamed: set one of them"
+        )
+    if not data.cache_folder:
+        raise ConfigError("data.cache_folder is empty: give a folder")
+
+
 def _check_numbers(config: TrainConfig) -> None:
     at_least: dict[str, tuple[int | None, int]] = {
         "seed": (config.seed, 0),
         "batch_size": (config.batch_size, 1),
         "data.workers": (config.data.workers, 0),
+        "data.stream_buffer": (config.data.stream_buffer, 1),
         "validation.every": (config.validation.every, 1),
         "validation.windows_at_once": (config.validation.windows_at_once, 1),
         "stopping.patience": (config.stopping.patience, 1),
@@ -316,6 +332,7 @@ def _check_numbers(config: TrainConfig) -> None:
         "optimizer.clip_norm": config.optimizer.clip_norm,
         "checkpoint.minutes": config.checkpoint.minutes,
         "distributed.timeout": config.distributed.timeout,
+        "data.cache_gigabytes": config.data.cache_gigabytes,
     }
     for key, number in positive.items():
         if number is not None and not (math.isfinite(number) and number > 0):

@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 
-from sptmod_dist.data.geometry import Needs
-from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.errors import UserError
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import Checkpoint
 from sptmod_dist.train.config import TrainConfig, to_yaml
+from sptmod_dist.train.data import open_data
 from sptmod_dist.train.engine import Engine
 from sptmod_dist.train.ranks import SharedError, is_broken_exchange, is_timeout
 from sptmod_dist.train.run_folder import RunError, RunFolder
@@ -26,15 +25,6 @@ from sptmod_dist.train.trainer import Trainer
 
 FINISHED, REQUEUE = 0, 85
 """Exit codes: all done; or stopped by a signal after a checkpoint, to be started again."""
-
-
-def needs_of(config: TrainConfig) -> Needs:
-    """What a training's model needs of its shards."""
-    model, lengths = config.model, config.lengths
-    input_length = model.plan(lengths[0]).input_length
-    return Needs(
-        lengths, input_length, model.input_channels, model.sidechain_channels, model.n_params
-    )
 
 
 def train(config: TrainConfig, resume: str | None = None, overwrite: bool = False) -> int:
@@ -80,8 +70,7 @@ def train_on(
     config = engine.settle(config)
     run = RunFolder(Path(config.runs_dir) / config.name)
     saved = engine.on_main(lambda: _find_checkpoint(run, resume))
-    data = engine.together(lambda: _open_data(config))
-    trainer = engine.together(lambda: Trainer(config, engine, run, *data))
+    trainer = Trainer(config, engine, run, open_data(engine, config))
     trainer.connect()
     if saved is not None:
         engine.together(lambda: trainer.resume(*saved))
@@ -181,25 +170,6 @@ def _find_checkpoint(run: RunFolder, resume: str | None) -> tuple[Path, Checkpoi
     if not path.is_dir():
         raise RunError(f"--resume {resume} is no folder: give a checkpoint's folder, or auto")
     return path, checkpoint.load(path)
-
-
-def _open_data(config: TrainConfig) -> tuple[ShardSet, ShardSet]:
-    train = ShardSet.open(Path(config.data.train))
-    validation = ShardSet.open(Path(config.data.validation))
-    remedy = "sptmod-dist shards build --config CONFIG --manifest MANIFEST --out FOLDER --overwrite"
-    needs = needs_of(config)
-    # The training set says which controls there are and at what rate; the validation set and the
-    # model's lengths must follow.
-    geometry = needs.geometry(
-        train.geometry.sample_rate, train.geometry.controls, str(config.data.train)
-    )
-    sets = {"train": train, "validation": validation}
-    if config.data.test is not None:  # for the evaluation, but the time to say so is now
-        sets["test"] = ShardSet.open(Path(config.data.test))
-    for split, shards in sets.items():
-        shards.require_split(split, f"data.{split}")
-        shards.require(geometry, remedy)
-    return train, validation
 
 
 def _announcement(

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from sptmod_dist import __version__
-from sptmod_dist.data.loader import Group, GroupLoader
-from sptmod_dist.data.shards import ShardSet
+from sptmod_dist.data.loader import Group
 from sptmod_dist.errors import UserError
 from sptmod_dist.losses import Loss
 from sptmod_dist.model.spn import StatePredictionNetwork, dropout_factors
@@ -29,6 +28,7 @@ from sptmod_dist.tbptt import Schedule, forward
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import Checkpoint, CheckpointError
 from sptmod_dist.train.config import TrainConfig, from_dict, to_dict
+from sptmod_dist.train.data import Data
 from sptmod_dist.train.engine import Engine
 from sptmod_dist.train.interrupt import Interrupt
 from sptmod_dist.train.monitor import Monitor
@@ -50,42 +50,19 @@ class Trainer:
         config: every setting.
         engine: this process among the others.
         run: where results go.
-        train, validation: the data; their geometry is the model's.
-
-    Raises:
-        UserError: processes that do not divide the batch, or fewer sequences than it takes.
+        data: opened; its geometry is the model's.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        engine: Engine,
-        run: RunFolder,
-        train: ShardSet,
-        validation: ShardSet,
-    ) -> None:
+    def __init__(self, config: TrainConfig, engine: Engine, run: RunFolder, data: Data) -> None:
         self.config, self.engine, self.run = config, engine, run
         self.progress = Progress()
         self._stopping = False
         self.schedule = Schedule(config.model, config.lengths)
         self.loss = Loss(config.loss)
-        self.data: dict[str, Any] = {
-            "sample_rate": train.geometry.sample_rate,
-            "controls": [control.to_dict() for control in train.geometry.controls],
-            "fingerprints": {"train": train.fingerprint, "validation": validation.fingerprint},
-        }
-        self.loader = GroupLoader(
-            train,
-            config.batch_size,
-            engine.rank,
-            engine.world_size,
-            config.seed,
-            workers=config.data.workers,
-            pin_memory=engine.device.type == "cuda",
-        )
+        self.data, self.loader = data.about, data.loader
         self.validator = Validator(
             engine,
-            validation,
+            data.validation,
             self.schedule,
             self.loss,
             config.validation.windows_at_once,
@@ -98,7 +75,9 @@ class Trainer:
         Raises:
             SharedError: the ranks were given different settings or data.
         """
-        settings = {**to_dict(self.config), "data": self.data}  # folders may differ, data may not
+        # Folders may differ over the ranks, data and their order may not.
+        how = [self.config.data.stream, self.config.data.stream_buffer]
+        settings = {**to_dict(self.config), "data": [self.data, how]}
         about = json.dumps(settings, sort_keys=True)
         digest = hashlib.sha256(about.encode()).hexdigest()[:16]
         self.engine.agree(f"the start, with settings and data of digest {digest}")

@@ -29,7 +29,7 @@ from sptmod_dist import audio
 from sptmod_dist.data.controls import Control
 from sptmod_dist.data.recordings import Item, Manifest
 from sptmod_dist.data.shard_build import build_sets
-from sptmod_dist.train.main import needs_of
+from sptmod_dist.train.data import needs_of
 
 # The first test waits for the trainings on one process.
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]

@@ -1,0 +1,111 @@
+"""The data of a training: its sets opened and compared, and whatever gives their groups.
+
+Collective: every rank does it together with the others. Where settings say how the training set is
+read, this is where they are obeyed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sptmod_dist.data.geometry import Needs, ShardError
+from sptmod_dist.data.loader import GroupLoader
+from sptmod_dist.data.resident import InMemory, OnDevice, decode, resident_samples
+from sptmod_dist.data.shared_memory import SharedMemory
+from sptmod_dist.data.shards import ShardSet
+from sptmod_dist.train.config import DataConfig, TrainConfig
+from sptmod_dist.train.engine import Engine
+
+REMEDY = "sptmod-dist shards build --config CONFIG --manifest MANIFEST --out FOLDER --overwrite"
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a training learns from and is judged by."""
+
+    loader: GroupLoader
+    """Gives the training groups."""
+    validation: ShardSet
+    """Whole items."""
+    about: dict[str, Any]
+    """Sample rate, controls, and the fingerprints of both sets: what a checkpoint notes."""
+
+
+def needs_of(config: TrainConfig) -> Needs:
+    """What a training's model needs of its shards."""
+    model, lengths = config.model, config.lengths
+    input_length = model.plan(lengths[0]).input_length
+    return Needs(
+        lengths, input_length, model.input_channels, model.sidechain_channels, model.n_params
+    )
+
+
+def open_set(config: DataConfig, where: str) -> ShardSet:
+    """Open a set, wherever it is.
+
+    Raises:
+        ShardError: it cannot be reached or used.
+    """
+    return ShardSet.open(where)
+
+
+def open_data(engine: Engine, config: TrainConfig) -> Data:
+    """Open the sets of a training and get its training set ready to be read.
+
+    Raises:
+        SharedError: a set is missing, faulty, of another geometry or split, shares a recording with
+            another, or does not fit into memory.
+    """
+    train, validation = engine.together(lambda: _open_sets(config))
+    loader = _open_loader(engine, config, train)
+    about = {
+        "sample_rate": train.geometry.sample_rate,
+        "controls": [control.to_dict() for control in train.geometry.controls],
+        "fingerprints": {"train": train.fingerprint, "validation": validation.fingerprint},
+    }
+    return Data(loader, validation, about)
+
+
+def _open_sets(config: TrainConfig) -> tuple[ShardSet, ShardSet]:
+    places = {"train": config.data.train, "validation": config.data.validation}
+    if config.data.test is not None:  # for the evaluation, but the time to say so is now
+        places["test"] = config.data.test
+    sets = {split: open_set(config.data, where) for split, where in places.items()}
+    # The training set says which controls there are and at what rate; the other sets and the
+    # model's lengths must follow.
+    has = sets["train"].geometry
+    geometry = needs_of(config).geometry(has.sample_rate, has.controls, config.data.train)
+    for split, shards in sets.items():
+        shards.require_split(split, f"data.{split}")
+        shards.require(geometry, REMEDY)
+    return sets["train"], sets["validation"]
+
+
+def _open_loader(engine: Engine, config: TrainConfig, train: ShardSet) -> GroupLoader:
+    data, rank = config.data, engine.rank
+    how = (config.batch_size, rank, engine.world_size, config.seed)
+    pinned = engine.device.type == "cuda"
+    # That the batch can be cut is known before minutes of decoding.
+    loader = engine.together(lambda: GroupLoader(train, *how, data.workers, pinned))
+    if data.resident is None:
+        return loader
+    if data.resident == "device":
+        held = engine.together(lambda: OnDevice(train, engine.device))
+        return GroupLoader(held, *how, workers=0)
+    return GroupLoader(_in_memory(engine, train, data.workers), *how, data.workers, pinned)
+
+
+def _in_memory(engine: Engine, train: ShardSet, workers: int) -> InMemory:
+    """The recordings in memory that the processes of each node share."""
+    if engine.world_size == 1:
+        return engine.together(lambda: InMemory.load(train, workers))
+    name = engine.on_main(lambda: secrets.token_hex(8))
+    size = resident_samples(train)
+    memory = engine.together(
+        lambda: SharedMemory(name, size, lambda array: decode(train, array, workers))
+    )
+    engine.agree("memory for the recordings")  # all have come: the name is of no more use
+    memory.unlink()
+    return InMemory(train, memory.array)
