@@ -8,8 +8,11 @@ many, are the matter of `record_checks`.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +80,29 @@ def parse_index(data: bytes, place: str) -> tuple[Index, str]:
         ShardError: as `read_index`.
     """
     try:
-        return _parse(data), hashlib.sha256(data).hexdigest()
+        with _without_collecting():
+            return _parse(data), hashlib.sha256(data).hexdigest()
     except (BadField, UserError, ValueError, OverflowError, RecursionError) as error:
         fault = str(error).rstrip(".")
         raise ShardError(
             f"{place} is no good index ({fault}): build the set again with "
             f"`{HOW_TO_BUILD} --overwrite`"
         ) from None
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Keep the garbage collector from going through millions of objects that all stay.
+
+    With it, a set of 125,000 records takes nearly three times as long to open.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _parse(data: bytes) -> Index:

@@ -138,7 +138,7 @@ class _StretchReader:
             first = start // block * block
             last = min(-(-(start + out.shape[1]) // block) * block, stored.samples)
         header = b"" if block else self._take_header()
-        self._memory = memoryview(bytearray(min(self._portion, last - first) * self._width))
+        self._memory = np.empty(min(self._portion, last - first) * self._width, np.uint8).data
         for row in range(stored.rows):
             if block:
                 self._checked.begin(row * -(-stored.samples // block) + first // block)

@@ -27,7 +27,7 @@ from sptmod_dist.data.shard_index import Index, Member, Record
 _KEY = r"[A-Za-z0-9][A-Za-z0-9_-]{0,90}"
 _SUMS = f"([0-9a-f]{{{DIGITS}}})+"
 _SPARE = 2**16  # bytes: an npy header, a small JSON object, what FLAC adds to noise
-_FLAC_MOST = 2**16  # samples that a byte of FLAC can stand for, in silence
+_FLAC_MOST = 2**12  # samples that a byte of FLAC stands for at most, in silence
 _NUMBERS = ("shard", "item", "start", "samples", "sequences")
 _MEMBERS = ("input", "output", "json")
 

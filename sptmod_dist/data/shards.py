@@ -68,10 +68,13 @@ class ShardSet:
         Raises:
             ShardError: as `open`.
         """
-        index, fingerprint = source.read_index()
-        for shard in index.shards:
-            source.check(shard)
-        return cls(source, index, fingerprint)
+        shard_set = cls(source, *source.read_index())
+        try:
+            for shard in shard_set.index.shards:
+                source.check(shard)
+        except ShardError as error:
+            raise shard_set._explained(error) from None
+        return shard_set
 
     @property
     def place(self) -> str:
@@ -214,25 +217,46 @@ class ShardSet:
     def _empty(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
         outputs = self.geometry.input_channels
         inputs = outputs + self.geometry.sidechain_channels
-        return np.empty((inputs, samples), np.float32), np.empty((outputs, samples), np.float32)
+        try:
+            return np.empty((inputs, samples), np.float32), np.empty((outputs, samples), np.float32)
+        except MemoryError:
+            raise ShardError(
+                f"{self.place}: {inputs + outputs} x {samples} samples are more than the memory "
+                "holds: build a set of shorter recordings, or of shorter lengths"
+            ) from None
 
     def _read(
         self, record: Record, start: int, audio_in: np.ndarray, audio_out: np.ndarray
     ) -> None:
         """A stretch of a record from `start` on, of both its members."""
         shard = self.index.shards[record.shard]
-        descriptor = self.source.open(shard)
         try:
-            for field, member, out in (
-                ("input", record.input, audio_in),
-                ("output", record.output, audio_out),
-            ):
-                name = member_name(record.key, field, self._format.suffix)
-                stored = Stored(self._format, self.index.block, len(out), record.samples)
+            descriptor = self.source.open(shard)
+            try:
                 path = self.source.path(shard)
-                read_stretch(descriptor, path, name, member, stored, start, out)
-        finally:
-            os.close(descriptor)
+                for field, member, out in (
+                    ("input", record.input, audio_in),
+                    ("output", record.output, audio_out),
+                ):
+                    name = member_name(record.key, field, self._format.suffix)
+                    stored = Stored(self._format, self.index.block, len(out), record.samples)
+                    read_stretch(descriptor, path, name, member, stored, start, out)
+            finally:
+                os.close(descriptor)
+        except ShardError as error:
+            raise self._explained(error) from None
+
+    def _explained(self, error: ShardError) -> ShardError:
+        """The fault of a shard, or that there is another set now, whose shards are others."""
+        try:
+            _, fingerprint = self.source.read_index()
+        except ShardError:
+            return error
+        if fingerprint == self.fingerprint:
+            return error
+        return ShardError(
+            f"{self.place} has been replaced by another set since it was opened: start again"
+        )
 
 
 def describe(folder: str | Path) -> str:

@@ -6,13 +6,17 @@ A source gives an index that is checked and descriptors of shards; what is in th
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.index_checks import read_index
 from sptmod_dist.data.shard_file import check_shard, open_shard
 from sptmod_dist.data.shard_index import HOW_TO_BUILD, INDEX_NAME, Index, Shard
+
+_REPLACING = 0.2  # seconds: while a build puts a new set in its place, there is none for a moment
 
 
 class Source(Protocol):
@@ -41,6 +45,13 @@ class Source(Protocol):
 
         Raises:
             ShardError: there is none, or it is not the one of the index.
+        """
+
+    def stream(self, shard: Shard) -> BinaryIO:
+        """A shard from its first byte on, kept nowhere; the caller reads it once and closes it.
+
+        Raises:
+            ShardError: there is none, or it is not the one of the index; reading may raise it too.
         """
 
     def path(self, shard: Shard) -> Path | str:
@@ -84,7 +95,13 @@ class LocalFolder:
 
     def open(self, shard: Shard) -> int:
         """See `Source`."""
+        if not self.path(shard).exists():
+            time.sleep(_REPLACING)
         return open_shard(self.folder, shard)
+
+    def stream(self, shard: Shard) -> BinaryIO:
+        """See `Source`."""
+        return os.fdopen(self.open(shard), "rb", buffering=0)
 
     def path(self, shard: Shard) -> Path:
         """See `Source`."""
