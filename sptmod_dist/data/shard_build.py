@@ -1,34 +1,31 @@
 """From a manifest of recordings to sets of shards, one a split.
 
-The new sets are complete, in a folder of their own, before the first old one is touched. This file
-knows recordings and sets; of models it knows what they need of their data, in numbers.
+It knows recordings, and what a model needs of its data, in numbers; how the sets are written and
+stored is the matter of `shard_writer` and `shard_store`.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import sptmod_dist
 from sptmod_dist import audio
+from sptmod_dist.data.controls import normalised_vector
 from sptmod_dist.data.geometry import Geometry, Needs, ShardError
 from sptmod_dist.data.recordings import SPLITS, Manifest, Recording, load_item
 from sptmod_dist.data.recordings import Item as RecordedItem
 from sptmod_dist.data.shard_file import file_sha256
-from sptmod_dist.data.shard_index import INDEX_NAME, SHARD_NAME, Index, Provenance
-from sptmod_dist.data.shard_writer import SetWriter
-from sptmod_dist.data.shards import ShardSet
-from sptmod_dist.files import fsync_dir
+from sptmod_dist.data.shard_index import Provenance
+from sptmod_dist.data.shard_leaks import check_leaks
+from sptmod_dist.data.shard_plan import Available, Cut, plan_set
+from sptmod_dist.data.shard_store import Say, store_sets
+from sptmod_dist.data.shard_writer import NewSet
 
 SHARD_BYTES = 256_000_000
 """A good size for local disks and for streaming readers alike."""
-
-Say = Callable[[str], object]
 
 
 def build_sets(
@@ -38,8 +35,16 @@ def build_sets(
     shard_bytes: int = SHARD_BYTES,
     overwrite: bool = False,
     say: Say = print,
+    *,
+    sequences_per_record: int = 1,
+    sample_format: str = "float32",
+    distinct_settings: bool = False,
+    workers: int | None = None,
 ) -> list[Path]:
     """Make a set of shards of each split in `out`, unless the right ones are there.
+
+    The bytes depend on the recordings and the arguments alone, not on the number of threads nor on
+    how often a build was stopped and started again.
 
     Args:
         manifest: of the recordings.
@@ -49,6 +54,10 @@ def build_sets(
         shard_bytes: a shard is closed before it grows larger.
         overwrite: build anew, whatever sets are there.
         say: called with each line of the account.
+        sequences_per_record: of the training set; the others' records are whole items.
+        sample_format: a name in `FORMATS`.
+        distinct_settings: refuse a setting of the controls that stands in two splits.
+        workers: threads, each with one recording in memory; None for as many as there are cores.
 
     Returns:
         The sets' folders.
@@ -56,180 +65,92 @@ def build_sets(
     Raises:
         UserError: a recording is faulty or too short.
         ShardError: other sets are there, the model needs something else than the recordings have,
-            or the disk does not take them. Nothing has changed then.
+            a recording is in two splits, or the disk does not take them. Nothing has changed then.
     """
-    out = Path(out)
     geometry = needs.geometry(manifest.sample_rate, manifest.controls, str(manifest.path))
-    splits = [split for split in SPLITS if manifest.of_split(split)]
-    present = [split for split in SPLITS if (out / split).exists() or (out / split).is_symlink()]
-    provenance = _provenance(manifest)
-    if present and not overwrite:
-        faults = _faults(out, splits, present, geometry, provenance)
-        if faults:
-            raise ShardError(
-                f"{out} already holds other sets ({'; '.join(dict.fromkeys(faults))}): "
-                "replace them with --overwrite, or choose another folder"
-            )
-        say(f"{out}: {', '.join(splits)} are up to date")
-    else:
-        for split in present:
-            _require_own(out / split)
-        for left in sorted(out.glob(".building-*")):
-            say(f"{left} was left by a build that was killed{_kept(left)}: "
-                "delete it, unless one is running")
-        with _building(out) as folder:
-            for split in splits:
-                _build_set(folder / split, manifest, split, geometry, shard_bytes, provenance, say)
-            _replace(out, folder, splits, present)
-    return [out / split for split in splits]
+    with ThreadPoolExecutor(workers) as pool:  # hashing lets go of the interpreter
+        files = _files(manifest)
+        sums = dict(zip(files, pool.map(file_sha256, files), strict=True))
+    provenance = _provenance(manifest, sums)
+    sets = []
+    for split in (split for split in SPLITS if manifest.of_split(split)):
+        cut = Cut(sequences_per_record if split == "train" else 0, sample_format, shard_bytes)
+        available = list(_available(manifest, split, geometry, sums))
+        left_out = require_length(split, geometry, available, str(manifest.path))
+        plan = plan_set(split, geometry, cut, available)
+        sets.append(NewSet(plan, provenance, _reader(manifest, split), left_out))
+    items = ((new.plan.split, item) for new in sets for item in new.plan.items)
+    check_leaks(items, distinct_settings, str(manifest.path))
+    return store_sets(Path(out), sets, overwrite, workers, say)
 
 
-def _provenance(manifest: Manifest) -> Provenance:
-    folder, everything = manifest.path.parent, hashlib.sha256()
-    everything.update(file_sha256(manifest.path).encode())
+def require_length(
+    split: str, geometry: Geometry, available: Sequence[Available], where: str
+) -> tuple[str, ...]:
+    """Refuse items that are too short, where none may be left out.
+
+    Every validation and test item, and at least one train item, must hold a sequence.
+
+    Args:
+        split: of the set to be, and
+        geometry: what it is for.
+        available: its items.
+        where: where they are from, for the message.
+
+    Returns:
+        A remark on each item that is left out.
+
+    Raises:
+        ShardError: naming an item.
+    """
+    rate, needed = geometry.sample_rate, geometry.sequence_length
+    short = [item for item in available if item.covered < needed]
+    if short and (split != "train" or len(short) == len(available)):
+        name, samples = short[0].id, short[0].covered
+        raise ShardError(
+            f"{where}: {split} item '{name}' has {samples} samples ({samples / rate:.2f} s) and "
+            f"one sequence needs {needed} ({needed / rate:.2f} s): take longer recordings, or "
+            "lower the lengths or the model's lookback"
+        )
+    left_out = "item '{}' is shorter than one sequence and is left out"
+    return tuple(f"{split}: {left_out.format(item.id)}" for item in short)
+
+
+def _files(manifest: Manifest) -> list[Path]:
     items = manifest.items
     files = {path for i in items for path in (i.input, i.output, i.sidechain) if path is not None}
-    for path in sorted(files):
-        everything.update(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}\n".encode())
+    return [manifest.path, *sorted(files)]
+
+
+def _provenance(manifest: Manifest, sums: Mapping[Path, str]) -> Provenance:
+    own, *others = sums
+    everything = hashlib.sha256(sums[own].encode())
+    for path in others:
+        name = path.relative_to(manifest.path.parent).as_posix()
+        everything.update(f"{name} {sums[path]}\n".encode())
     return Provenance(
         sptmod_dist=sptmod_dist.__version__,
         device=manifest.device,
-        manifest_sha256=file_sha256(manifest.path),
+        manifest_sha256=sums[own],
         recordings_sha256=everything.hexdigest(),
     )
 
 
-def _kept(left: Path) -> str:
-    """A build that was killed while it changed places has the former sets in its folder."""
-    old = sorted(path.name for path in left.glob("old-*"))
-    return f" and holds the former sets ({', '.join(old)})" if old else ""
+def _available(
+    manifest: Manifest, split: str, geometry: Geometry, sums: Mapping[Path, str]
+) -> Iterator[Available]:
+    for item in manifest.of_split(split):
+        _require_channels(manifest, item, geometry)
+        samples = audio.info(item.input).frames
+        controls = normalised_vector(manifest.controls, item.settings)
+        yield Available(item.id, item.settings, controls, samples, samples, sums[item.output])
 
 
-def _faults(
-    out: Path, splits: list[str], present: list[str], geometry: Geometry, provenance: Provenance
-) -> list[str]:
-    """In what the sets that are there are not those that would be built."""
-    faults = [f"{split} is missing" for split in splits if split not in present]
-    faults += [f"the recordings have no {split} items" for split in present if split not in splits]
-    for split in present:
-        try:
-            faults += _set_differences(ShardSet.open(out / split), split, geometry, provenance)
-        except ShardError as error:
-            faults.append(f"{split} cannot be used ({error})")
-    return faults
-
-
-def _set_differences(
-    shard_set: ShardSet, split: str, geometry: Geometry, provenance: Provenance
-) -> Iterator[str]:
-    yield from shard_set.geometry.differences(geometry)
-    if shard_set.index.split != split:
-        yield f"{split} holds {shard_set.index.split}"
-    if shard_set.index.provenance.recordings_sha256 != provenance.recordings_sha256:
-        yield "they were made of other recordings"
-
-
-def _require_own(folder: Path) -> None:
-    """Refuse to replace anything that is not a set, or that holds something else besides."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    strange = sorted(name for name in names - {INDEX_NAME} if not SHARD_NAME.fullmatch(name))
-    if folder.is_symlink() or INDEX_NAME not in names or strange:
-        what = f"holds {strange[0]}, which is no part of one" if strange else "is none"
-        raise ShardError(
-            f"{folder} stands where a set of shards would be and {what}: move it away or choose "
-            "another folder"
-        )
-
-
-@contextmanager
-def _building(out: Path) -> Iterator[Path]:
-    """A folder beside the sets to be, which is gone afterwards whatever happens."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".building-", dir=out))
-    except OSError as error:
-        raise ShardError(
-            f"{out} cannot be made or written to ({error.strerror}): choose another folder"
-        ) from None
-    try:
-        yield folder
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-            raise ShardError(f"{out}: another build wrote here meanwhile: run it again") from error
-        raise ShardError(
-            f"{out}: the shards cannot be written ({error.strerror}): free the disk or choose "
-            "another folder"
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _build_set(
-    folder: Path,
-    manifest: Manifest,
-    split: str,
-    geometry: Geometry,
-    shard_bytes: int,
-    provenance: Provenance,
-    say: Say,
-) -> None:
-    items = manifest.of_split(split)
-    _require_length(manifest, items, geometry, say)
-    _require_space(folder.parent, items, geometry)
-    folder.mkdir()
-    sequences_per_record = 1 if split == "train" else 0
-    writer = SetWriter(folder, split, geometry, sequences_per_record, shard_bytes, "float32")
-    try:
-        for item in items:
-            recording = load_item(manifest, item)
-            _require_channels(manifest, item, recording, geometry)
-            audio_of_item = (recording.input, recording.output, file_sha256(item.output))
-            writer.add(item.id, item.settings, recording.vector, *audio_of_item)
-        index = writer.finish(provenance)
-    finally:
-        writer.abandon()
-    fsync_dir(folder)
-    say(_account(index))
-
-
-def _require_length(
-    manifest: Manifest, items: tuple[RecordedItem, ...], geometry: Geometry, say: Say
-) -> None:
-    """Every validation and test item, and at least one train item, must hold a sequence."""
-    lengths = {item.id: audio.info(item.input).frames for item in items}
-    short = [name for name, samples in lengths.items() if not geometry.n_sequences(samples)]
-    if short and (items[0].split != "train" or len(short) == len(items)):
-        raise ShardError(
-            f"{manifest.path}: {items[0].split} item '{short[0]}' has {lengths[short[0]]} samples "
-            f"({lengths[short[0]] / geometry.sample_rate:.2f} s) and one sequence needs "
-            f"{geometry.sequence_length} ({geometry.sequence_length / geometry.sample_rate:.2f} "
-            "s): record longer, or lower the lengths or the model's lookback"
-        )
-    for name in short:
-        say(f"train: item '{name}' is shorter than one sequence and is left out")
-
-
-def _require_space(folder: Path, items: tuple[RecordedItem, ...], geometry: Geometry) -> None:
-    """Say at the start that a disk is too small: the lookback can multiply a set's size by 50."""
-    rows = 2 * geometry.input_channels + geometry.sidechain_channels
-    samples = [audio.info(item.input).frames for item in items]
-    if items[0].split == "train":
-        samples = [geometry.n_sequences(count) * geometry.sequence_length for count in samples]
-    needed, free = 4 * rows * sum(samples), shutil.disk_usage(folder).free
-    if needed > free:
-        raise ShardError(
-            f"{folder.parent}: the {items[0].split} set takes {needed / 1e9:.1f} GB and "
-            f"{free / 1e9:.1f} GB are free: choose another disk, or longer lengths, whose "
-            "lookbacks overlap less"
-        )
-
-
-def _require_channels(
-    manifest: Manifest, item: RecordedItem, recording: Recording, geometry: Geometry
-) -> None:
+def _require_channels(manifest: Manifest, item: RecordedItem, geometry: Geometry) -> None:
     outputs = geometry.input_channels
     inputs = outputs + geometry.sidechain_channels
-    found = (recording.input.shape[0], recording.output.shape[0])
+    files = (item.input,) if item.sidechain is None else (item.input, item.sidechain)
+    found = (sum(audio.info(path).channels for path in files), audio.info(item.output).channels)
     if found != (inputs, outputs):
         raise ShardError(
             f"{manifest.path}: item '{item.id}' has {found[0]} input channels, sidechain included, "
@@ -238,32 +159,6 @@ def _require_channels(
         )
 
 
-def _replace(out: Path, folder: Path, splits: list[str], present: list[str]) -> None:
-    """Put the new sets in the place of the old ones; the old go back if that fails half-way."""
-    done: list[tuple[Path, Path]] = []
-    moves = [(out / split, folder / f"old-{split}") for split in present]
-    moves += [(folder / split, out / split) for split in splits]
-    try:
-        for source, target in moves:
-            source.rename(target)
-            done.append((source, target))
-    except BaseException:
-        for source, target in reversed(done):
-            target.rename(source)
-        raise
-    fsync_dir(out)
-
-
-def _account(index: Index) -> str:
-    """A line on what was made."""
-    geometry = index.geometry
-    source = sum(item.samples for item in index.items)
-    stored = sum(record.samples for record in index.records)
-    dropped = sum(item.dropped for item in index.items)
-    size = sum(shard.bytes for shard in index.shards)
-    return (
-        f"{index.split}: {len(index.items)} items, {sum(i.sequences for i in index.items)} "
-        f"sequences, {source / geometry.sample_rate / 3600:.3f} hours, {size / 1e6:.1f} MB "
-        f"({stored / source:.2f} times the recordings), "
-        f"{dropped / geometry.sample_rate:.2f} s dropped"
-    )
+def _reader(manifest: Manifest, split: str) -> Callable[[int], Recording]:
+    items: Sequence[RecordedItem] = manifest.of_split(split)
+    return lambda number: load_item(manifest, items[number])

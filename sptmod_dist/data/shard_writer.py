@@ -1,25 +1,34 @@
-"""Writing one set of shards: items in, tar files and their index out.
+"""Writing the shards of planned sets: by several threads, each a whole shard at a time.
 
-It writes into a folder that is not yet in use and knows nothing of manifests or of what was there
-before. The format is described in shards/README.md.
+It writes into folders that are not yet in use and knows nothing of manifests or of what was there
+before. A shard that is complete has a *note* beside the sets, with what the index will say of it:
+who finds the note and the bytes that it tells of need not write the shard again. The format is
+described in shards/README.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
+from tqdm import tqdm
 
-from sptmod_dist.data.checksums import Stored, block_of, crc32_of, crc32s
-from sptmod_dist.data.geometry import Geometry, ShardError
-from sptmod_dist.data.sample_formats import FORMATS
-from sptmod_dist.data.shard_file import ShardFile, tar_places
+from sptmod_dist.data.checksums import crc32_of, crc32s
+from sptmod_dist.data.geometry import ShardError
+from sptmod_dist.data.recordings import Recording
+from sptmod_dist.data.shard_file import ShardFile, file_sha256, tar_places
 from sptmod_dist.data.shard_index import (
     INDEX_NAME,
     Index,
-    Item,
     Member,
     Provenance,
     Record,
@@ -28,180 +37,216 @@ from sptmod_dist.data.shard_index import (
     record_json,
     write_index,
 )
+from sptmod_dist.data.shard_plan import PlannedRecord, SetPlan
+from sptmod_dist.files import atomic_write, fsync_dir
 
-_TAR_OVERHEAD = 1024  # bytes a member: its header, its padding
-
-
-class _Piece(NamedTuple):
-    """A stretch of an item that becomes a record."""
-
-    start: int
-    samples: int
-    sequences: int
+_FIELDS = ("input", "output", "json")
 
 
-class _Pending(NamedTuple):
-    """A record whose place is known when its shard is closed."""
+class Note(NamedTuple):
+    """What the index will say of a shard: the shard, and each record's members."""
 
-    key: str
-    item: int
-    piece: _Piece
-    sums: dict[str, str]
+    shard: Shard
+    members: list[list[Member]]
 
 
-class SetWriter:
-    """Writes the items of one split, one after the other, in constant memory.
+@dataclass(frozen=True)
+class NewSet:
+    """A set to be: its plan, what it is made of, and how an item's audio is had by its number."""
+
+    plan: SetPlan
+    provenance: Provenance
+    read: Callable[[int], Recording]
+    """Called by several threads at once; as much of the recording as can be had, from its start."""
+    remarks: tuple[str, ...] = ()
+    """What is lost on the way from the recordings to the set, in sentences."""
+
+
+def write_sets(sets: Sequence[NewSet], folder: Path, workers: int = 1) -> list[Index]:
+    """Write sets, each into the folder of its split's name, and their indexes.
+
+    A thread holds one recording at a time, and one member of a record as bytes.
 
     Args:
-        folder: exists and is empty.
-        split: `train`, `validation` or `test`.
-        geometry: what the set is for.
-        sequences_per_record: items are cut into records of so many consecutive sequences, which
-            share their lookback, the last of an item perhaps of fewer; 0 keeps items whole.
-        shard_bytes: a shard is closed when the next record would make it larger than this.
-        sample_format: a name in `FORMATS`.
+        sets: of different splits.
+        folder: exists; what an earlier call of the same sets left in it is taken.
+        workers: threads.
+
+    Raises:
+        ShardError: the sample format cannot hold a recording, or one has changed since the plan.
+        UserError: a recording is faulty.
+        OSError: the disk does not take it.
+    """
+    notes = folder / "notes"
+    jobs: list[_Job] = []
+    for new in sets:
+        for path in (notes / new.plan.split, folder / new.plan.split):
+            path.mkdir(parents=True, exist_ok=True)
+        read = _Shared(new.read, len(new.plan.items))
+        jobs += [_Job(new.plan, n, folder, notes, read) for n in range(len(new.plan.shards))]
+    written = iter(_write_all(jobs, workers))
+    indexes = []
+    for new in sets:
+        index = _index(new, [next(written) for _ in new.plan.shards])
+        write_index(folder / new.plan.split / INDEX_NAME, index)
+        fsync_dir(folder / new.plan.split)
+        indexes.append(index)
+    return indexes
+
+
+def _index(new: NewSet, notes: list[Note]) -> Index:
+    plan = new.plan
+    members = (of_record for note in notes for of_record in note.members)
+    records = [
+        Record(record.key, shard, *record[1:], *next(members)) for shard, record in plan.records
+    ]
+    return Index(
+        split=plan.split,
+        kind=plan.kind,
+        sequences_per_record=plan.cut.sequences_per_record,
+        sample_format=plan.format.name,
+        block=plan.block,
+        geometry=plan.geometry,
+        shards=[note.shard for note in notes],
+        items=plan.items,
+        records=records,
+        provenance=new.provenance,
+    )
+
+
+class _Shared:
+    """Recordings that are read once while threads work on them, and no longer held than that.
+
+    A thread holds the last one that it asked for.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        split: str,
-        geometry: Geometry,
-        sequences_per_record: int,
-        shard_bytes: int,
-        sample_format: str,
-    ) -> None:
-        self.folder = folder
-        self.split = split
-        self.geometry = geometry
-        self.sequences_per_record = sequences_per_record
-        self.shard_bytes = shard_bytes
-        self.format = FORMATS[sample_format]
-        self.block = block_of(self.format, sequences_per_record)
-        self.items: list[Item] = []
-        self._shards: list[Shard] = []
-        self._records: list[Record] = []
-        self._pending: list[_Pending] = []
-        self._open: ShardFile | None = None
+    def __init__(self, read: Callable[[int], Recording], count: int) -> None:
+        self._read = read
+        self._locks = [threading.Lock() for _ in range(count)]
+        self._held: WeakValueDictionary[int, Recording] = WeakValueDictionary()
+        self._mine = threading.local()
 
-    def add(
-        self,
-        name: str,
-        settings: dict[str, float],
-        controls: list[float],
-        audio_in: np.ndarray,
-        audio_out: np.ndarray,
-        sha256: str,
-    ) -> Item:
-        """Write one item.
+    def __call__(self, number: int) -> Recording:
+        with self._locks[number]:
+            recording = self._held.get(number)
+            self._mine.recording = recording  # lets the former one go before another is read
+            if recording is None:
+                recording = self._mine.recording = self._held[number] = self._read(number)
+            return recording
 
-        Args:
-            name: the item's id.
-            settings: of the device's controls, by name.
-            controls: the same, normalised, in the geometry's order.
-            sha256: of the file that the output was read from.
 
-        Shape:
-            audio_in: [C + S, T];  audio_out: [C, T]
+class _Stopped(Exception):
+    """Another shard failed, or the user wants no more."""
 
-        Raises:
-            ShardError: the sample format cannot hold the audio.
-        """
-        samples = audio_in.shape[1]
-        pieces = list(self._pieces(samples))
-        covered = max((piece.start + piece.samples for piece in pieces), default=0)
-        sequences = sum(piece.sequences for piece in pieces)
-        item = Item(name, settings, controls, samples, sequences, samples - covered, sha256)
-        for piece in pieces:
-            stretch = slice(piece.start, piece.start + piece.samples)
-            audio = {"input": audio_in[:, stretch], "output": audio_out[:, stretch]}
-            self._add_record(item, piece, audio)
-        self.items.append(item)
-        return item
 
-    def finish(self, provenance: Provenance) -> Index:
-        """Close the last shard and write the index: from now on this is a set."""
-        self._close_shard()
-        index = Index(
-            split=self.split,
-            kind="sequences" if self.sequences_per_record else "items",
-            sequences_per_record=self.sequences_per_record,
-            sample_format=self.format.name,
-            block=self.block,
-            geometry=self.geometry,
-            shards=self._shards,
-            items=self.items,
-            records=self._records,
-            provenance=provenance,
-        )
-        write_index(self.folder / INDEX_NAME, index)
-        return index
+class _Job(NamedTuple):
+    """One shard to write."""
 
-    def abandon(self) -> None:
-        """Close what is open, after a failure."""
-        if self._open is not None:
-            self._open.abandon()
+    plan: SetPlan
+    number: int
+    folder: Path
+    notes: Path
+    read: Callable[[int], Recording]
 
-    def _pieces(self, samples: int) -> Iterator[_Piece]:
-        count = self.geometry.n_sequences(samples)
-        if not self.sequences_per_record:
-            yield _Piece(0, samples, count)
-            return
-        for first in range(0, count, self.sequences_per_record):
-            held = min(self.sequences_per_record, count - first)
-            length = self.geometry.target_start + held * self.geometry.hop
-            yield _Piece(first * self.geometry.hop, length, held)
+    @property
+    def path(self) -> Path:
+        return self.folder / self.plan.split / f"shard-{self.number:05d}.tar"
 
-    def _add_record(self, item: Item, piece: _Piece, audio: dict[str, np.ndarray]) -> None:
-        members = {field: self._encode(item, field, audio[field]) for field in audio}
-        members["json"] = record_json(item, piece.start, piece.samples)
-        size = sum(len(data) + _TAR_OVERHEAD for data in members.values())
-        if self._open is not None and self._open.size + size > self.shard_bytes:
-            self._close_shard()
-        if self._open is None:
-            self._open = ShardFile(self.folder / f"shard-{len(self._shards):05d}.tar")
-        key = f"{self.split}-{len(self.items):04d}-{piece.start:09d}"
-        for field, data in members.items():
-            self._open.add(member_name(key, field, self.format.suffix), data)
-        sums = {
-            field: crc32s(members[field], Stored(self.format, self.block, *audio[field].shape))
-            for field in audio
-        }
-        sums["json"] = crc32_of(members["json"])
-        self._pending.append(_Pending(key, len(self.items), piece, sums))
+    @property
+    def note_path(self) -> Path:
+        return self.notes / self.plan.split / f"shard-{self.number:05d}.json"
 
-    def _encode(self, item: Item, field: str, audio: np.ndarray) -> bytes:
+    def run(self, stop: threading.Event) -> Note:
+        """Write the shard and its note, or find them."""
+        note = _found(self.note_path, self.path)
+        if note is None:
+            note = self._write(stop)
+            with atomic_write(self.note_path) as temporary:
+                temporary.write_text(json.dumps(note))
+        return note
+
+    def _write(self, stop: threading.Event) -> Note:
+        part = self.path.with_suffix(".part")
+        part.unlink(missing_ok=True)  # of a process that was killed
+        file = ShardFile(part)
         try:
-            return self.format.encode(audio, self.geometry.sample_rate)
+            sums = [self._add(file, record, stop) for record in self.plan.shards[self.number]]
+            shard = file.close()._replace(name=self.path.name)
+            os.replace(part, self.path)
+        except BaseException:
+            with suppress(OSError):  # a full disk does not take what is buffered either
+                file.abandon()
+            part.unlink(missing_ok=True)
+            raise
+        fsync_dir(self.path.parent)
+        return Note(shard, list(self._members(sums)))
+
+    def _members(self, sums: list[list[str]]) -> Iterator[list[Member]]:
+        """Of each record, where a reader of tar files finds them."""
+        places, suffix = tar_places(self.path), self.plan.format.suffix
+        for record, of_record in zip(self.plan.shards[self.number], sums, strict=True):
+            names = [member_name(record.key, field, suffix) for field in _FIELDS]
+            pairs = zip(names, of_record, strict=True)
+            yield [Member(*places[name], crc32s) for name, crc32s in pairs]
+
+    def _add(self, file: ShardFile, record: PlannedRecord, stop: threading.Event) -> list[str]:
+        if stop.is_set():
+            raise _Stopped
+        recording = self.read(record.item)
+        about = record_json(self.plan.items[record.item], record.start, record.samples)
+        sums = [
+            self._add_audio(file, record, "input", recording.input),
+            self._add_audio(file, record, "output", recording.output),
+            crc32_of(about),
+        ]
+        file.add(member_name(record.key, "json", ""), about)
+        return sums
+
+    def _add_audio(
+        self, file: ShardFile, record: PlannedRecord, field: str, whole: np.ndarray
+    ) -> str:
+        stored, item = self.plan.stored(record, field), self.plan.items[record.item]
+        audio = whole[:, record.start : record.start + record.samples]
+        if audio.shape != (stored.rows, stored.samples):
+            raise ShardError(
+                f"the recording of item '{item.id}' has changed since the build began: "
+                "run it again when nobody writes to the recordings"
+            )
+        try:
+            data = stored.format.encode(audio, self.plan.geometry.sample_rate)
         except ValueError as error:
             raise ShardError(
-                f"the {field} of item '{item.id}' cannot be stored as {self.format.name} "
+                f"the {field} of item '{item.id}' cannot be stored as {stored.format.name} "
                 f"({error}): build with data.sample_format float32"
             ) from None
+        file.add(member_name(record.key, field, stored.format.suffix), data)
+        return crc32s(data, stored)
 
-    def _close_shard(self) -> None:
-        if self._open is None:
-            return
-        shard = self._open.close()
-        self._open = None
-        places = tar_places(self.folder / shard.name)
-        self._records += [self._settled(pending, places) for pending in self._pending]
-        self._pending = []
-        self._shards.append(shard)
 
-    def _settled(self, pending: _Pending, places: dict[str, tuple[int, int]]) -> Record:
-        """The record with its members where a reader of tar files finds them."""
+def _found(note_path: Path, path: Path) -> Note | None:
+    """What an earlier build noted of a shard, where the shard is as it left it."""
+    try:
+        shard, members = json.loads(note_path.read_bytes())
+        note = Note(Shard(*shard), [[Member(*m) for m in record] for record in members])
+        return note if file_sha256(path) == note.shard.sha256 else None
+    except (OSError, ValueError):
+        return None
 
-        def member(field: str) -> Member:
-            name = member_name(pending.key, field, self.format.suffix)
-            return Member(*places[name], pending.sums[field])
 
-        return Record(
-            pending.key,
-            len(self._shards),
-            pending.item,
-            *pending.piece,
-            input=member("input"),
-            output=member("output"),
-            json=member("json"),
-        )
+def _write_all(jobs: Sequence[_Job], workers: int) -> list[Note]:
+    """The notes in the jobs' order. The first failure stops all, and is raised."""
+    stop = threading.Event()
+    total = sum(job.plan.bytes_of(job.number) for job in jobs)
+    pool = ThreadPoolExecutor(workers, "shards")
+    # Without a terminal there is nobody to watch, and logs are spared.
+    with tqdm(total=total, unit="B", unit_scale=True, leave=False, disable=None) as progress:
+        try:
+            futures = {pool.submit(job.run, stop): job for job in jobs}
+            for future in as_completed(futures):
+                future.result()  # or its failure
+                job = futures[future]
+                progress.update(job.plan.bytes_of(job.number))
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+    return [future.result() for future in futures]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sptmod_dist import audio
 from sptmod_dist.data.controls import Control
-from sptmod_dist.data.geometry import Needs
+from sptmod_dist.data.geometry import Geometry, Needs
 from sptmod_dist.data.recordings import Item, Manifest, Recording, load_item
 from sptmod_dist.data.shard_build import build_sets
+from sptmod_dist.data.shard_index import Provenance
+from sptmod_dist.data.shard_plan import Available, Cut, plan_set
+from sptmod_dist.data.shard_writer import NewSet, write_sets
 
 RATE = 8000
 NEEDS = Needs(lengths=(64, 32, 32), input_length=100, n_params=1)  # lookback 36, hop 128
@@ -42,11 +46,50 @@ def record(
     return Manifest.read(path)
 
 
-def build(tmp_path: Path, shard_bytes: int = 6000, samples: dict[str, int] | None = None) -> Path:
-    """Record and build; the folder that holds the sets."""
+def build(
+    tmp_path: Path,
+    shard_bytes: int = 6000,
+    samples: dict[str, int] | None = None,
+    **options: Any,
+) -> Path:
+    """Record and build, with options of `build_sets`; the folder that holds the sets."""
     manifest = record(tmp_path / "recordings", samples)
-    build_sets(manifest, tmp_path / "sets", NEEDS, shard_bytes, say=_silent)
+    build_sets(manifest, tmp_path / "sets", NEEDS, shard_bytes, say=_silent, **options)
     return tmp_path / "sets"
+
+
+def store(
+    folder: Path,
+    recorded: dict[str, Recording],
+    held: int,
+    sample_format: str = "float32",
+    geometry: Geometry = GEOMETRY,
+    shard_bytes: int = 100_000,
+) -> Path:
+    """Write one set of recordings that are in memory.
+
+    Args:
+        held: sequences in a record; 0 keeps recordings whole, as a validation set does.
+    """
+    available = [
+        Available(name, {"ratio": 2.0}, whole.vector, *[whole.input.shape[1]] * 2, "0" * 64)
+        for name, whole in recorded.items()
+    ]
+    cut, whole = Cut(held, sample_format, shard_bytes), list(recorded.values())
+    plan = plan_set("train" if held else "validation", geometry, cut, available)
+    new = NewSet(plan, Provenance("0", "a box of noise", "", ""), whole.__getitem__)
+    folder.mkdir(exist_ok=True)
+    write_sets([new], folder)
+    return folder / plan.split
+
+
+def noise(samples: int, channels: int = 1, sidechain: int = 0, seed: int = 0) -> Recording:
+    """A recording of noise, at full scale here and there."""
+    shape = (2 * channels + sidechain, samples)
+    audio = np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+    audio[:, :: samples // 5] = 1.0
+    audio[:, 1 :: samples // 7] = -1.0
+    return Recording(audio[:-channels], audio[-channels:], [0.25])
 
 
 def recordings(built: Path) -> dict[str, Recording]:

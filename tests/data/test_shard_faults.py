@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from sptmod_dist.data.geometry import ShardError
+from sptmod_dist.data.recordings import Recording
 from sptmod_dist.data.sample_formats import FORMATS
-from sptmod_dist.data.shard_index import Provenance, dump
+from sptmod_dist.data.shard_index import dump
 from sptmod_dist.data.shard_verify import verify
-from sptmod_dist.data.shard_writer import SetWriter
 from sptmod_dist.data.shards import ShardSet
-from tests.data.small_sets import GEOMETRY, SEQUENCE
+from tests.data.small_sets import SEQUENCE, store
 
 
 def refused(folder: Path, said: str) -> None:
@@ -302,9 +302,7 @@ def test_verify_compares_the_index_with_the_shards(
 
 
 def test_verify_finds_samples_that_are_not_finite(tmp_path: Path) -> None:
-    writer = SetWriter(tmp_path, "test", GEOMETRY, 0, 10**6, "float32")
     audio_in = np.full((1, SEQUENCE), np.inf, np.float32)
     audio_out = np.zeros((1, SEQUENCE), np.float32)
-    writer.add("test-a", {"ratio": 2.0}, [0.0], audio_in, audio_out, "0" * 64)
-    writer.finish(Provenance("0", "a box", "", ""))
-    assert [("not finite" in fault) for fault in verify(tmp_path)] == [True]
+    folder = store(tmp_path / "sets", {"a": Recording(audio_in, audio_out, [0.0])}, 0)
+    assert [("not finite" in fault) for fault in verify(folder)] == [True]
