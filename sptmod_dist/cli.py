@@ -22,7 +22,7 @@ COMMANDS = {
     "train": "train a model, from YAML files and options, on the processes that were launched",
     "evaluate": "measure a trained run on clips that it never saw, beside the best static gain",
     "render": "stream an audio file through a trained model",
-    "shards": "build, verify or describe sets of shards: `shards build|verify|info`",
+    "shards": "make and look at sets of shards: `shards build|convert|verify|info`",
     "demo": "make the demo's recordings: music through a real compressor",
     "env": "print the versions and the machine, to paste into a bug report",
     "completion": "print a completion script for bash, zsh or tcsh",

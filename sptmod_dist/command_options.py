@@ -12,14 +12,15 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from sptmod_dist.cli import COMMANDS, PROGRAM
 from sptmod_dist.errors import UserError
 
-BUILD_OPTIONS = ("manifest", "out", "overwrite")
+BUILD_OPTIONS = ("manifest", "out", "overwrite", "workers")
+CONVERT_OPTIONS = ("sets", "out", "overwrite", "workers")
 
 
 def evaluate_parser() -> ArgumentParser:
     """Options of `evaluate`."""
     parser = plain_parser("evaluate")
     parser.add_argument("run", help="the run's folder, such as runs/demo")
-    parser.add_argument("--shards", metavar="FOLDER", help="a set of items; the run's own test set")
+    parser.add_argument("--shards", metavar="FOLDER", help="a test set: a folder or a URL")
     parser.add_argument("--out", metavar="FOLDER", help="for the results; RUN/evaluation")
     _add_checkpoint(parser)
     return parser
@@ -41,9 +42,10 @@ def render_parser() -> ArgumentParser:
 
 
 def add_shard_actions(parser: ArgumentParser) -> None:
-    """The three actions of `shards`, for help and completion."""
+    """The actions of `shards`, for help and completion."""
     actions = parser.add_subcommands()
     actions.add_subcommand("build", build_parser(), help="cut recordings into a set a split")
+    actions.add_subcommand("convert", convert_parser(), help="cut sets anew for another model")
     actions.add_subcommand("verify", folder_parser("shards verify"), help="read and check a set")
     actions.add_subcommand("info", folder_parser("shards info"), help="describe a set")
 
@@ -55,8 +57,27 @@ def build_parser() -> ArgumentParser:
     parser = settings_parser(f"{PROGRAM} shards build", "Cut recordings into sets of shards")
     parser.add_argument("--manifest", metavar="FILE", help="the recordings' manifest.yaml (needed)")
     parser.add_argument("--out", metavar="FOLDER", help="holds the sets, one a split (needed)")
-    parser.add_argument("--overwrite", action="store_true", help="replace sets that are there")
+    _add_writing(parser)
     return parser
+
+
+def convert_parser() -> ArgumentParser:
+    """Options of `shards convert`: the settings say for which model the new shards shall be."""
+    from sptmod_dist.train.options import settings_parser
+
+    purpose = "Cut sets of shards anew for another model, without the recordings"
+    parser = settings_parser(f"{PROGRAM} shards convert", purpose)
+    parser.add_argument("sets", help="the folder that holds train, validation and test")
+    parser.add_argument("out", help="the folder for the new sets, one a split")
+    _add_writing(parser)
+    return parser
+
+
+def _add_writing(parser: ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace sets that are there")
+    parser.add_argument(
+        "--workers", type=int, help="threads, each with a recording in memory; all cores"
+    )
 
 
 def folder_parser(name: str) -> ArgumentParser:

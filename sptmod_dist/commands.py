@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from sptmod_dist import __version__
 from sptmod_dist.cli import PROGRAM
 from sptmod_dist.command_options import (
     BUILD_OPTIONS,
+    CONVERT_OPTIONS,
     add_shard_actions,
     build_parser,
     completion_parser,
+    convert_parser,
     demo_parser,
     evaluate_parser,
     folder_parser,
@@ -89,8 +92,13 @@ def render(argv: Sequence[str]) -> int:
 
 
 def shards(argv: Sequence[str]) -> int:
-    """Build sets of shards, verify one, or describe one."""
-    actions = {"build": _build_shards, "verify": _verify_shards, "info": _describe_shards}
+    """Build or convert sets of shards, verify one, or describe one."""
+    actions = {
+        "build": _build_shards,
+        "convert": _convert_shards,
+        "verify": _verify_shards,
+        "info": _describe_shards,
+    }
     if argv and argv[0] in actions:
         return actions[argv[0]](argv[1:])
     parser = plain_parser("shards")
@@ -98,7 +106,8 @@ def shards(argv: Sequence[str]) -> int:
     if argv and argv[0] in ("-h", "--help"):
         parser.print_help()
         return 0
-    raise UserError(f"{PROGRAM} shards: say build, verify or info; see `{PROGRAM} shards --help`")
+    see = f"see `{PROGRAM} shards --help`"
+    raise UserError(f"{PROGRAM} shards: say build, convert, verify or info; {see}")
 
 
 def _build_shards(argv: Sequence[str]) -> int:
@@ -112,9 +121,47 @@ def _build_shards(argv: Sequence[str]) -> int:
     for name in ("manifest", "out"):
         if name not in own:
             raise UserError(f"{PROGRAM} shards build: --{name} is missing; see --help")
-    manifest = Manifest.read(own["manifest"])
-    build_sets(manifest, own["out"], needs_of(config), overwrite=bool(own.get("overwrite")))
+    build_sets(
+        Manifest.read(own["manifest"]),
+        own["out"],
+        needs_of(config),
+        config.data.shard_megabytes * 1_000_000,
+        bool(own.get("overwrite")),
+        sequences_per_record=config.data.sequences_per_record,
+        sample_format=config.data.sample_format,
+        distinct_settings=config.data.distinct_settings,
+        workers=_threads(own),
+    )
     return 0
+
+
+def _convert_shards(argv: Sequence[str]) -> int:
+    from sptmod_dist.data.shard_convert import convert_sets
+    from sptmod_dist.data.shard_plan import Cut
+    from sptmod_dist.train.data import needs_of
+    from sptmod_dist.train.options import parse_settings
+
+    config, own = parse_settings(convert_parser(), argv, CONVERT_OPTIONS, complete=False)
+    config.check_shards()
+    data = config.data
+    shard_bytes = data.shard_megabytes * 1_000_000
+    convert_sets(
+        own["sets"],
+        own["out"],
+        needs_of(config),
+        Cut(data.sequences_per_record, data.sample_format, shard_bytes),
+        data.distinct_settings,
+        bool(own.get("overwrite")),
+        _threads(own),
+    )
+    return 0
+
+
+def _threads(own: Mapping[str, Any]) -> int | None:
+    workers = own.get("workers")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers is {workers}, but must be at least 1")
+    return workers
 
 
 def _verify_shards(argv: Sequence[str]) -> int:
@@ -128,9 +175,10 @@ def _verify_shards(argv: Sequence[str]) -> int:
 
 def _describe_shards(argv: Sequence[str]) -> int:
     folder = parse(folder_parser("shards info"), argv).folder
-    from sptmod_dist.data.shards import describe
+    from sptmod_dist.data.shard_account import describe
+    from sptmod_dist.data.shards import ShardSet
 
-    print(describe(folder))
+    print(describe(ShardSet.open(folder)))
     return 0
 
 
