@@ -157,6 +157,7 @@ class ShardSet:
             ShardError: the bytes cannot be read or have changed.
         """
         record, start = self._place(number)
+        self._require_shape(self.geometry.sequence_length, audio_in, audio_out)
         self._read(record, start, audio_in, audio_out)
 
     def sequence(self, number: int) -> Sequence:
@@ -197,6 +198,7 @@ class ShardSet:
         Raises:
             ShardError: the bytes cannot be read or have changed.
         """
+        self._require_shape(self.covered(item), audio_in, audio_out)
         done = 0
         for number in range(bisect_left(self._items, item), bisect_right(self._items, item)):
             record = self.index.records[number]
@@ -214,16 +216,25 @@ class ShardSet:
         first = self._ends[place] - record.sequences
         return record, (number - first) * self.geometry.hop
 
-    def _empty(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    def _shapes(self, samples: int) -> tuple[tuple[int, int], tuple[int, int]]:
         outputs = self.geometry.input_channels
-        inputs = outputs + self.geometry.sidechain_channels
+        return (outputs + self.geometry.sidechain_channels, samples), (outputs, samples)
+
+    def _empty(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        of_input, of_output = self._shapes(samples)
         try:
-            return np.empty((inputs, samples), np.float32), np.empty((outputs, samples), np.float32)
+            return np.empty(of_input, np.float32), np.empty(of_output, np.float32)
         except MemoryError:
             raise ShardError(
-                f"{self.place}: {inputs + outputs} x {samples} samples are more than the memory "
-                "holds: build a set of shorter recordings, or of shorter lengths"
+                f"{self.place}: {samples} samples of {of_input[0] + of_output[0]} channels are "
+                "more than the memory holds: build a set of shorter recordings or lengths"
             ) from None
+
+    def _require_shape(self, samples: int, *audio: np.ndarray) -> None:
+        """Whoever calls has made the arrays: no user can mend them."""
+        found = tuple(array.shape for array in audio)
+        if found != self._shapes(samples) or any(array.dtype != np.float32 for array in audio):
+            raise ValueError(f"arrays of {found} where float32 {self._shapes(samples)} is read")
 
     def _read(
         self, record: Record, start: int, audio_in: np.ndarray, audio_out: np.ndarray

@@ -6,20 +6,24 @@ import json
 import os
 import random
 import re
+import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sptmod_dist.data import sources
 from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.recordings import Recording
 from sptmod_dist.data.sample_formats import FORMATS
+from sptmod_dist.data.shard_file import file_sha256
 from sptmod_dist.data.shard_index import dump
 from sptmod_dist.data.shard_verify import verify
 from sptmod_dist.data.shards import ShardSet
-from tests.data.small_sets import SEQUENCE, store
+from tests.data.small_sets import SEQUENCE, noise, store
 
 
 def refused(folder: Path, said: str) -> None:
@@ -185,6 +189,9 @@ MALICE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (at("format", value="sptmod-shards-1"), "reads sptmod-shards-2.*shards build --overwrite"),
     (at("items", 0, "sha256", value="00"), r"items\[0\].sha256"),
     (at("provenance", "converted_from", value="a set"), "provenance.converted_from"),
+    (at("records", 1, "start", value=127), r"records\[1\] does not go on where the one before"),
+    (at("records", 0, "json", 2, value="0" * 16), "has 2 sums of its json"),
+    (at("items", 0, "dropped", value=1), r"items\[0\] drops 0 samples, not 1"),
     (at("extra", value=1), "unknown 'extra'"),
     (at("provenance", "device", value=3), "provenance.device"),
     (without("provenance"), "lacks provenance"),
@@ -306,3 +313,80 @@ def test_verify_finds_samples_that_are_not_finite(tmp_path: Path) -> None:
     audio_out = np.zeros((1, SEQUENCE), np.float32)
     folder = store(tmp_path / "sets", {"a": Recording(audio_in, audio_out, [0.0])}, 0)
     assert [("not finite" in fault) for fault in verify(folder)] == [True]
+
+
+@pytest.mark.parametrize(
+    "name, kind, said",
+    [
+        ("train-0000-000000000.json", tarfile.REGTYPE, "is there 2 times"),
+        ("../outside.npy", tarfile.REGTYPE, "is not where the index has it"),
+        ("link.npy", tarfile.SYMTYPE, "is no plain file"),
+        ("folder", tarfile.DIRTYPE, "is no plain file"),
+        ("train-0000-000000000.pkl", tarfile.REGTYPE, "is not where the index has it"),
+    ],
+)
+def test_verify_names_what_else_is_in_a_tar(
+    sets: Path, name: str, kind: bytes, said: str
+) -> None:
+    path = sets / "train" / "shard-00000.tar"
+    with tarfile.open(path, "a") as tar:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = kind, "/etc/passwd"
+        tar.addfile(info)
+    state = {"name": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    forge(sets / "train" / "index.json", at("shards", 0, value=state))
+    assert any(said in fault and name in fault for fault in verify(sets / "train"))
+    ShardSet.open(sets / "train").sequence(0)  # a reader of the index never meets it
+
+
+@pytest.mark.parametrize("sample_format", FORMATS)
+@pytest.mark.parametrize("held", [0, 1, 3])
+def test_verify_passes_every_format_and_finds_every_changed_byte_of_it(
+    tmp_path: Path, sample_format: str, held: int
+) -> None:
+    folder = store(tmp_path, {"a": noise(900)}, held, sample_format)
+    assert verify(folder) == []
+    index = ShardSet.open(folder).index
+    path = folder / index.shards[0].name
+    for member in index.records[0][6:]:
+        for place in (member.offset, member.offset + member.size - 1):
+            change_byte(path, place)
+            faults = verify(folder)
+            assert "SHA-256 differs" in faults[0]
+            # The header of an array with blocks has no sum; what it says is looked at instead.
+            assert any(re.search("CRC-32|no usable samples", fault) for fault in faults[1:])
+            change_byte(path, place)
+
+
+def test_a_set_that_is_replaced_while_it_is_open_is_named(sets: Path) -> None:
+    shards = ShardSet.open(sets / "train")
+    (sets / "train").rename(sets / "old")
+    (sets / "validation").rename(sets / "train")
+    with pytest.raises(ShardError, match="train has been replaced by another set since it was"):
+        for number in range(shards.n_sequences):
+            shards.sequence(number)
+
+
+def test_a_set_that_is_away_for_a_moment_while_it_is_replaced_is_waited_for(
+    sets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = ShardSet.open(sets / "train")
+    expected = shards.sequence(3)
+    (sets / "train").rename(sets / "away")
+    monkeypatch.setattr(sources.time, "sleep", lambda _: (sets / "away").rename(sets / "train"))
+    assert np.array_equal(shards.sequence(3).input, expected.input)
+
+
+def test_a_set_that_is_gone_is_a_sentence(sets: Path) -> None:
+    shards = ShardSet.open(sets / "train")
+    (sets / "train").rename(sets / "away")
+    with pytest.raises(ShardError, match="shard-00000.tar cannot be read .No such file"):
+        shards.sequence(0)
+
+
+def test_recordings_beyond_memory_are_a_sentence(tmp_path: Path) -> None:
+    shards = ShardSet.open(store(tmp_path, {"a": noise(900)}, 1))
+    endless = replace(shards.geometry, lengths=(2**47,), input_length=2**47)
+    object.__setattr__(shards.index, "geometry", endless)
+    with pytest.raises(ShardError, match="140737488355328 samples of 2 channels are more than"):
+        shards.sequence(0)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
 import re
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+import torch
 
+from sptmod_dist.data.checksums import BLOCK
 from sptmod_dist.data.controls import Control
 from sptmod_dist.data.geometry import Geometry, Needs, ShardError
 from sptmod_dist.data.recordings import load_item
+from sptmod_dist.data.sample_formats import FORMATS, to_float32
 from sptmod_dist.data.shard_build import build_sets
-from sptmod_dist.data.shard_index import Provenance
 from sptmod_dist.data.shard_verify import verify
-from sptmod_dist.data.shard_writer import SetWriter
 from sptmod_dist.data.shards import ShardSet, describe
 from tests.data.small_sets import (
     GEOMETRY,
@@ -28,8 +34,10 @@ from tests.data.small_sets import (
     NEEDS,
     SAMPLES,
     SEQUENCE,
+    noise,
     record,
     recordings,
+    store,
 )
 
 # What is read is what was recorded
@@ -75,18 +83,144 @@ def test_sequences_of_a_set_of_items_are_windows_of_the_items(built: Path) -> No
 def test_sequences_are_the_same_however_many_a_record_holds(
     built: Path, tmp_path: Path, held: int
 ) -> None:
-    recorded = recordings(built)
-    writer = SetWriter(tmp_path, "train", GEOMETRY, held, 6000, "float32")
-    for name in ("train-a", "train-b", "train-short", "train-c"):
-        whole = recorded[name]
-        writer.add(name, {"ratio": 2.0}, whole.vector, whole.input, whole.output, "0" * 64)
-    index = writer.finish(Provenance("0", "a box", "", ""))
-    assert len(index.records) == sum(-(-count // held) for count in (5, 4, 8))
-    assert verify(tmp_path) == []
-    shards, plain = ShardSet.open(tmp_path), ShardSet.open(built / "train")
+    whole = recordings(built)
+    names = ("train-a", "train-b", "train-short", "train-c")
+    folder = store(tmp_path, {name: whole[name] for name in names}, held)
+    assert verify(folder) == []
+    shards, plain = ShardSet.open(folder), ShardSet.open(built / "train")
+    assert len(shards.index.records) == sum(-(-count // held) for count in (5, 4, 8))
     for number in np.random.default_rng(0).permutation(plain.n_sequences):
         assert np.array_equal(shards.sequence(number).input, plain.sequence(number).input)
         assert np.array_equal(shards.sequence(number).output, plain.sequence(number).output)
+
+
+def nearest(audio: np.ndarray, sample_format: str) -> np.ndarray:
+    """What a format keeps of a recording, sample by sample."""
+    if sample_format == "float32":
+        return audio
+    full = 2.0 ** (15 if sample_format == "pcm16" else 23)
+    return (np.clip(np.rint(audio.astype(np.float64) * full), -full, full - 1) / full).astype("f4")
+
+
+LONG = 20_000  # samples: three blocks of a record that holds all
+LONGER = replace(GEOMETRY, lengths=(1024, 512, 512), input_length=1500)  # nine sequences of it
+
+
+def geometry_of(channels: int, sidechain: int) -> Geometry:
+    return replace(LONGER, input_channels=channels, sidechain_channels=sidechain)
+
+
+@pytest.mark.parametrize("sample_format", FORMATS)
+@pytest.mark.parametrize("channels, sidechain", [(1, 0), (1, 1), (2, 1)])
+@pytest.mark.parametrize("held", [0, 1, 4, 64])
+def test_a_sequence_is_its_stretch_of_the_recording_bit_for_bit(
+    tmp_path: Path, sample_format: str, channels: int, sidechain: int, held: int
+) -> None:
+    whole = {name: noise(LONG + 77 * k, channels, sidechain, k) for k, name in enumerate("ab")}
+    geometry = geometry_of(channels, sidechain)
+    shards = ShardSet.open(store(tmp_path, whole, held, sample_format, geometry))
+    assert shards.n_sequences == 9 + 9
+    for number in range(18):
+        item, start = number // 9, number % 9 * geometry.hop
+        assert shards.locate(number) == (item, start)
+        audio, window = whole["ab"[item]], slice(start, start + geometry.sequence_length)
+        sequence = shards.sequence(number)
+        assert np.array_equal(sequence.input, nearest(audio.input, sample_format)[:, window])
+        assert np.array_equal(sequence.output, nearest(audio.output, sample_format)[:, window])
+
+
+@pytest.mark.parametrize("sample_format", FORMATS)
+@pytest.mark.parametrize("held", [0, 1, 4, 64])
+def test_a_recording_is_put_together_of_its_records(
+    tmp_path: Path, sample_format: str, held: int
+) -> None:
+    geometry = geometry_of(1, 1)
+    one = geometry.sequence_length
+    lengths = {"short": one - 1, "long": LONG, "one": one} if held else {"long": LONG, "one": one}
+    whole = {name: noise(samples, 1, 1) for name, samples in lengths.items()}
+    shards = ShardSet.open(store(tmp_path, whole, held, sample_format, geometry))
+    covered = [0, geometry.target_start + 9 * geometry.hop, one] if held else [LONG, one]
+    for item, (audio, samples) in enumerate(zip(whole.values(), covered, strict=True)):
+        assert shards.covered(item) == samples
+        found = np.full((2, samples), np.nan, "f4"), np.full((1, samples), np.nan, "f4")
+        shards.item_into(item, *found)
+        assert np.array_equal(found[0], nearest(audio.input, sample_format)[:, :samples])
+        assert np.array_equal(found[1], nearest(audio.output, sample_format)[:, :samples])
+
+
+@pytest.mark.parametrize("sample_format", ["float32", "pcm24", "pcm16"])
+def test_a_sequence_out_of_many_is_read_without_the_others(
+    tmp_path: Path, sample_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = ShardSet.open(
+        store(tmp_path, {"a": noise(LONG, 1, 1)}, 64, sample_format, geometry_of(1, 1))
+    )
+    counts: list[int] = []
+    (held_by,), preadv = shards.index.records, os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *read: counts.append(preadv(*read)) or counts[-1])
+    width, geometry = FORMATS[sample_format].width, shards.geometry
+    for number in range(9):
+        counts.clear()
+        shards.sequence(number)
+        start = number * geometry.hop
+        blocks = range(start // BLOCK, -(-(start + geometry.sequence_length) // BLOCK))
+        samples = min(blocks.stop * BLOCK, held_by.samples) - blocks.start * BLOCK
+        assert sum(counts) == 3 * width * samples
+
+
+@pytest.mark.parametrize("sample_format", FORMATS)
+def test_many_threads_read_what_one_reads(tmp_path: Path, sample_format: str) -> None:
+    whole = {"a": noise(LONG, 2), "b": noise(LONG, 2, seed=1)}
+    shards = ShardSet.open(store(tmp_path, whole, 8, sample_format, geometry_of(2, 0)))
+    expected = [shards.sequence(number) for number in range(shards.n_sequences)]
+    order = np.random.default_rng(0).permutation(np.tile(np.arange(shards.n_sequences), 3))
+    with ThreadPoolExecutor(8) as pool:
+        for number, found in zip(order, pool.map(shards.sequence, order), strict=True):
+            for one, other in zip(found, expected[number], strict=True):
+                assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("sample_format", FORMATS)
+@pytest.mark.parametrize("held", [1, 8])
+def test_sequences_are_read_straight_into_a_batch(
+    tmp_path: Path, sample_format: str, held: int
+) -> None:
+    shards = ShardSet.open(
+        store(tmp_path, {"a": noise(LONG, 1, 1)}, held, sample_format, geometry_of(1, 1))
+    )
+    batch = torch.full((4, 3, shards.geometry.sequence_length), torch.nan)
+    for row, number in enumerate((3, 0, 7)):
+        shards.read_into(number, batch[row, :2].numpy(), batch[row, 2:].numpy())
+        expected = shards.sequence(number)
+        assert np.array_equal(batch[row, :2].numpy(), expected.input)
+        assert np.array_equal(batch[row, 2:].numpy(), expected.output)
+    assert batch[3].isnan().all()
+
+
+@pytest.mark.parametrize("held", [0, 1, 8])
+def test_arrays_of_another_shape_are_not_filled(tmp_path: Path, held: int) -> None:
+    shards = ShardSet.open(store(tmp_path, {"a": noise(2000)}, held))
+    fits = np.empty((1, SEQUENCE), "f4")
+    for shape, dtype in (((2, SEQUENCE), "f4"), ((1, SEQUENCE - 1), "f4"), (fits.shape, "f8")):
+        for arrays in ((np.empty(shape, dtype), fits), (fits, np.empty(shape, dtype))):
+            with pytest.raises(ValueError):
+                shards.read_into(0, *arrays)
+    with pytest.raises(ValueError):
+        shards.item_into(0, fits, fits)
+
+
+def test_a_sequence_knows_its_controls_its_shard_and_its_place(built: Path) -> None:
+    train = ShardSet.open(built / "train")
+    starts = [k * HOP for count in (5, 4, 8) for k in range(count)]
+    items = [item for item, count in ((0, 5), (1, 4), (3, 8)) for _ in range(count)]
+    assert [train.locate(n) for n in range(17)] == list(zip(items, starts, strict=True))
+    assert [train.shard_of(n) for n in range(17)] == [r.shard for r in train.index.records]
+    for number in range(17):
+        controls = train.controls(number)
+        assert controls.dtype == np.float32
+        assert controls.tolist() == pytest.approx(train.items[items[number]].controls)
+        controls[:] = 9.0  # one's own
+        assert train.controls(number)[0] != 9.0
 
 
 def test_outputs_after_the_lookback_tile_the_recording(built: Path) -> None:
@@ -159,13 +293,8 @@ def test_a_set_travels_to_another_process(built: Path) -> None:
 def test_webdataset_reads_the_same_without_pickle(
     built: Path, split: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    webdataset = pytest.importorskip("webdataset")
-    monkeypatch.setattr(webdataset.utils, "enforce_security", True)
-    shards = ShardSet.open(built / split)
-    urls = [str(built / split / shard.name) for shard in shards.index.shards]
-    dataset = webdataset.WebDataset(urls, shardshuffle=False).decode()
-    seen = 0
-    for number, (sample, rec) in enumerate(zip(dataset, shards.index.records, strict=True)):
+    samples, shards = by_webdataset(built / split, monkeypatch)
+    for number, (sample, rec) in enumerate(zip(samples, shards.index.records, strict=True)):
         own = shards.sequence(number) if split == "train" else shards.item(number)
         assert sample["__key__"] == rec.key
         assert np.array_equal(sample["input.npy"], own.input)
@@ -175,8 +304,34 @@ def test_webdataset_reads_the_same_without_pickle(
         assert sample["json"]["start"] == rec.start
         assert sample["json"]["settings"] == item.settings
         assert sample["json"]["controls"] == item.controls
-        seen += 1
-    assert seen == len(shards.index.records)
+
+
+@pytest.mark.parametrize("sample_format", FORMATS)
+@pytest.mark.parametrize("held", [1, 4])
+def test_webdataset_reads_every_sample_format(
+    tmp_path: Path, sample_format: str, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = noise(LONG, 1, 1)
+    folder = store(tmp_path, {"a": whole}, held, sample_format, geometry_of(1, 1))
+    samples, shards = by_webdataset(folder, monkeypatch)
+    for sample, rec in zip(samples, shards.index.records, strict=True):
+        window = slice(rec.start, rec.start + rec.samples)
+        for field, audio in (("input", whole.input), ("output", whole.output)):
+            if sample_format == "flac":
+                stream = io.BytesIO(sample[f"{field}.flac"])
+                found = soundfile.read(stream, dtype="float32", always_2d=True)[0].T
+            else:
+                found = to_float32(sample[f"{field}.npy"])
+            assert np.array_equal(found, nearest(audio, sample_format)[:, window])
+
+
+def by_webdataset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], ShardSet]:
+    """All samples of a set, decoded by webdataset alone, in its secure mode."""
+    webdataset = pytest.importorskip("webdataset")
+    monkeypatch.setattr(webdataset.utils, "enforce_security", True)
+    shards = ShardSet.open(folder)
+    urls = [str(folder / shard.name) for shard in shards.index.shards]
+    return list(webdataset.WebDataset(urls, shardshuffle=False).decode()), shards
 
 
 def test_the_example_in_the_description_of_the_format_runs(built: Path) -> None:
