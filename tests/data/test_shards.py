@@ -334,11 +334,16 @@ def by_webdataset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[A
     return list(webdataset.WebDataset(urls, shardshuffle=False).decode()), shards
 
 
-def test_the_example_in_the_description_of_the_format_runs(built: Path) -> None:
+@pytest.mark.parametrize("sample_format", ["pcm24", "flac"])
+def test_the_example_in_the_description_of_the_format_runs(
+    tmp_path: Path, sample_format: str
+) -> None:
     pytest.importorskip("webdataset")
+    folder = store(tmp_path, {"train-a": noise(LOOKBACK + 17 * HOP)}, 1, sample_format)
     readme = Path(__file__).parents[2] / "shards" / "README.md"
     (code,) = re.findall(r"```python\n(.*?)```", readme.read_text(), flags=re.DOTALL)
-    code = code.replace("shards/data/demo", str(built)) + "assert webdataset.utils.enforce_security"
+    code = code.replace("shards/data/demo/train", str(folder))
+    code += "assert webdataset.utils.enforce_security"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("ratio") == 17
