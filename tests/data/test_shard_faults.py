@@ -114,6 +114,10 @@ def as_items(fields: dict[str, Any]) -> None:
     fields |= {"kind": "items", "sequences_per_record": 0}
 
 
+def as_flac(fields: dict[str, Any]) -> None:
+    fields |= {"sample_format": "flac", "block": 8192}
+
+
 def forge(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Change an index and give it the checksum that fits."""
     fields = json.loads(path.read_bytes())
@@ -186,6 +190,9 @@ MALICE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (at("block", value=-1), "block is -1"),
     (at("block", value=2**40), "block is 1099511627776"),
     (at("block", value=8), "has 1 sums of its input, which do not cover"),
+    (as_flac, "block is 8192, and flac has none"),
+    (at("sample_format", value="flac"), "no usable samples in train-0000-000000000.input.flac"),
+    (at("sample_format", value="pcm24"), "input.npy .it holds float32 .1, 164. where the index"),
     (at("format", value="sptmod-shards-1"), "reads sptmod-shards-2.*shards build --overwrite"),
     (at("items", 0, "sha256", value="00"), r"items\[0\].sha256"),
     (at("provenance", "converted_from", value="a set"), "provenance.converted_from"),
