@@ -25,6 +25,7 @@ from sptmod_dist.names import advice
 
 BENCHMARKS = {
     "scaling": "what it costs to spread a training over processes",
+    "data": "how fast training data is read, by ours and by other loaders",
 }
 """Each is a module of `benchmarks` with `add_options(parser)` and `run(options)`."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import processes
 import pytest
+import torch
 
 from sptmod_dist.model import SPTMod, StatePredictionNetwork
 from sptmod_dist.model.config import PRESETS
@@ -30,6 +35,18 @@ NAMES = {
     *(f"scaling.bytes.sptmod{year}.n{n}" for year in (24, 25) for n in (1, 3)),
     *(f"scaling.sent.sptmod{y}.{way}" for y in (24, 25) for way in ("ddp", "virtual_shards8")),
     *(f"scaling.projected.sptmod{year}.{w}" for year in (24, 25) for w in (8, 64, 512)),
+}
+FORMATS = ("float32", "pcm24", "pcm16", "flac")
+STORED = {f"{kind}.{name}" for kind in ("local", "packed") for name in FORMATS} | {"memory_map"}
+LOADERS = STORED | {"stream.float32", "resident.ram", "webdataset"}
+if torch.cuda.is_available():
+    LOADERS |= {"resident.device"}
+if importlib.util.find_spec("streaming"):
+    STORED, LOADERS = STORED | {"mosaicml"}, LOADERS | {"mosaicml"}
+DATA_NAMES = {
+    *(f"data.n3.{name}" for name in ("local_over_streams", "local_over_map", "resident_over_map")),
+    *(f"data.n3.{name}.{what}" for name in LOADERS for what in ("speed", "memory")),
+    *(f"data.n3.{name}.size" for name in STORED),
 }
 
 
@@ -95,6 +112,73 @@ def test_the_projection_falls_with_ranks_and_follows_the_step_time(quick: Any) -
     assert "t_step = 10 ms" in text
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict[str, Any]], str, Path]:
+    """As `quick`, of the benchmark of reading, and the folder of its sets."""
+    folder = tmp_path_factory.mktemp("bench-data")
+    file, sets = folder / "figures.json", folder / "sets"
+    arguments = ["data", "--quick", "--json", str(file), "--folder", str(sets)]
+    done = processes.run([*BENCH, *arguments], limit=110)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    return {figure["name"]: figure for figure in figures}, done.stdout, sets / "n3"
+
+
+def test_every_mode_and_format_has_speed_memory_and_size(data: Any) -> None:
+    figures, text, _ = data
+    assert set(figures) == DATA_NAMES
+    assert all(figure["value"] > 0 for figure in figures.values())
+    targets = {n.removeprefix("data.n3."): f["target"] for n, f in figures.items() if f["target"]}
+    assert targets == {"local_over_streams": 3, "local_over_map": 0.8, "resident_over_map": 2}
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == list(figures)
+
+
+def test_a_loader_that_is_not_installed_has_a_line_that_says_how_to(data: Any) -> None:
+    _, text, _ = data
+    lines = [line for line in text.splitlines() if line.startswith("- mosaicml-streaming ")]
+    assert len(lines) == 1
+    if "mosaicml" not in LOADERS:
+        assert "was not measured: without streaming" in lines[0]
+        assert "`pip install --no-deps mosaicml-streaming`" in lines[0]
+
+
+def test_all_loaders_give_the_same_sequences(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of the recordings; those with an exact order give each one once an epoch."""
+    monkeypatch.syspath_prepend(str(processes.ROOT / "launch"))
+    source = importlib.import_module("benchmarks.data_contenders").Source
+    case = importlib.import_module("benchmarks.data").QUICK.cases[0]
+    windows = list(_windows(data[2] / "arrays", case.samples, case.hop))
+    expected = {tuple(part.tobytes() for part in window) for window in windows}
+    assert len(expected) == len(windows)
+    folders = {"webdataset": "local-float32/train", "memory_map": "arrays", "mosaicml": "mds"}
+    exact = {"local": "local-float32/train", "resident_ram": "local-float32/train"}
+    packed = {"local": "packed-float32/train", "resident_ram": "packed-float32/train"}
+    loaders = [*(exact | folders).items(), *packed.items(), ("stream", exact["local"])]
+    for loader, folder in loaders:
+        if loader == "mosaicml" and "mosaicml" not in LOADERS:
+            continue
+        batches = source(loader, str(data[2] / folder), case.samples, case.hop, 4, 0).open()
+        taken = islice(batches, len(windows) // 4)
+        found = [
+            tuple(part[row].numpy().tobytes() for part in batch)
+            for batch in taken
+            for row in range(4)
+        ]
+        batches.close()
+        assert set(found) <= expected, loader
+        if loader in exact or loader == "memory_map":
+            assert len(set(found)) == len(found), loader
+
+
+def _windows(folder: Path, samples: int, hop: int) -> Iterator[tuple[np.ndarray, ...]]:
+    controls = np.array(json.loads((folder / "controls.json").read_text()), np.float32)
+    for number, vector in enumerate(controls):
+        ends = [np.load(folder / f"{number:03}-{end}.npy") for end in ("input", "output")]
+        for start in range(0, ends[0].shape[1] - samples + 1, hop):
+            yield *(end[:, start : start + samples] for end in ends), vector
+
+
 REFUSED = {
     ("scalling",): "there is no benchmark 'scalling': did you mean scaling?",
     (): "the following arguments are required: NAME: see `python launch/bench.py --help`",
@@ -102,6 +186,7 @@ REFUSED = {
     ("scaling", "--step_ms", "0"): "--step_ms is 0.0, but must be greater than 0",
     ("scaling", "--step_ms", "nan"): "--step_ms is nan, but must be greater than 0",
     ("scaling", "--json", "/no/such/folder/a.json"): "--json /no/such/folder/a.json cannot be",
+    ("data", "--workers", "2", "-1"): "--workers is -1, but must be at least 0",
     ("scaling", "--json", "."): "--json . is a folder: give a file",
 }
 

@@ -19,7 +19,7 @@ import torch
 
 from sptmod_dist.files import atomic_write
 
-DECIMALS = {"bytes": 0, "ms": 2}
+DECIMALS = {"bytes": 0, "ms": 2, "MB": 0, "sequences/s": 0}
 FIELDS = ("name", "value", "unit", "target", "better")
 
 
