@@ -83,7 +83,9 @@ def write_sets(sets: Sequence[NewSet], folder: Path, workers: int = 1) -> list[I
         for path in (notes / new.plan.split, folder / new.plan.split):
             path.mkdir(parents=True, exist_ok=True)
         read = _Shared(new.read, len(new.plan.items))
-        jobs += [_Job(new.plan, n, folder, notes, read) for n in range(len(new.plan.shards))]
+        of_set = [_Job(new.plan, n, folder, notes, read) for n in range(len(new.plan.shards))]
+        _sweep(folder / new.plan.split, {job.path.name for job in of_set})
+        jobs += of_set
     written = iter(_write_all(jobs, workers))
     indexes = []
     for new in sets:
@@ -92,6 +94,13 @@ def write_sets(sets: Sequence[NewSet], folder: Path, workers: int = 1) -> list[I
         fsync_dir(folder / new.plan.split)
         indexes.append(index)
     return indexes
+
+
+def _sweep(folder: Path, shards: set[str]) -> None:
+    """Remove what a process that was killed had begun: the set shall hold nothing else."""
+    for path in folder.iterdir():
+        if path.name not in shards:
+            path.unlink()
 
 
 def _index(new: NewSet, notes: list[Note]) -> Index:
@@ -166,7 +175,6 @@ class _Job(NamedTuple):
 
     def _write(self, stop: threading.Event) -> Note:
         part = self.path.with_suffix(".part")
-        part.unlink(missing_ok=True)  # of a process that was killed
         file = ShardFile(part)
         try:
             sums = [self._add(file, record, stop) for record in self.plan.shards[self.number]]

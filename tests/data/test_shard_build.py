@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,137 @@ def test_the_right_sets_are_not_built_again(sets: Path) -> None:
     build_sets(record(sets.parent / "recordings"), sets, NEEDS, 6000, say=said.append)
     assert (snapshot(sets), (sets / "train" / "index.json").stat().st_mtime_ns) == before
     assert said == [f"{sets}: train, validation, test are up to date"]
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"sequences_per_record": 2}, "train has 1 sequences a record instead of 2"),
+        ({"sample_format": "pcm16"}, "test is kept as float32 instead of pcm16"),
+        ({"shard_bytes": 60_000}, "train has shards of another size"),
+    ],
+)
+def test_sets_that_are_cut_in_another_way_are_others(
+    sets: Path, options: dict[str, Any], said: str
+) -> None:
+    manifest = Manifest.read(sets.parent / "recordings" / "manifest.yaml")
+    options = {"shard_bytes": 6000, **options}
+    with pytest.raises(ShardError, match=f"{said}.*--overwrite"):
+        build_sets(manifest, sets, NEEDS, say=lambda _: None, **options)
+    for _ in range(2):
+        build_sets(manifest, sets, NEEDS, overwrite=True, say=lambda _: None, **options)
+        lines: list[str] = []
+        build_sets(manifest, sets, NEEDS, say=lines.append, **options)
+        assert lines == [f"{sets}: train, validation, test are up to date"]
+    assert [verify(sets / split) for split in ("train", "validation", "test")] == [[], [], []]
+
+
+def give(folder: Path, item: str, of: str) -> None:
+    """Give an item a copy of another one's output, and of its input."""
+    for kind in ("in", "out"):
+        shutil.copy(folder / f"{of}-{kind}.wav", folder / f"{item}-{kind}.wav")
+
+
+@pytest.mark.parametrize("item, of", [("test-a", "train-b"), ("validation-b", "test-a")])
+def test_one_recording_in_two_splits_is_refused(tmp_path: Path, item: str, of: str) -> None:
+    """Whatever its file is called; that inputs are shared is no leak."""
+    manifest = record(tmp_path / "in")
+    give(tmp_path / "in", item, of)
+    words = f"'{of}' .*and '{item}' .*same recording|'{item}' .*and '{of}' .*same recording"
+    with pytest.raises(ShardError, match=words):
+        build_sets(manifest, tmp_path / "out", NEEDS, say=lambda _: None)
+    assert not (tmp_path / "out").exists()
+    samples, rate = audio.read(tmp_path / "in" / f"{item}-out.wav")
+    audio.write(tmp_path / "in" / f"{item}-out.wav", samples * 0.9, rate)
+    build_sets(manifest, tmp_path / "out", NEEDS, say=lambda _: None)
+
+
+def test_one_recording_twice_in_one_split_is_no_leak(tmp_path: Path) -> None:
+    manifest = record(tmp_path / "in")
+    give(tmp_path / "in", "train-a", "train-b")
+    build_sets(manifest, tmp_path / "out", NEEDS, say=lambda _: None)
+
+
+def test_a_setting_in_two_splits_is_refused_if_asked(tmp_path: Path) -> None:
+    manifest = record(tmp_path / "in")
+    build_sets(manifest, tmp_path / "a", NEEDS, distinct_settings=True, say=lambda _: None)
+    *others, last = manifest.items
+    manifest = replace(manifest, items=(*others, replace(last, settings={"ratio": 4.0})))
+    words = r"'train-short' \(train\) and 'test-a' \(test\) have the same setting"
+    with pytest.raises(ShardError, match=words):
+        build_sets(manifest, tmp_path / "b", NEEDS, distinct_settings=True, say=lambda _: None)
+    build_sets(manifest, tmp_path / "b", NEEDS, say=lambda _: None)
+
+
+def test_settings_of_a_snapshot_cannot_be_distinct(tmp_path: Path) -> None:
+    manifest = record(tmp_path / "in")
+    items = tuple(replace(item, settings={}) for item in manifest.items)
+    manifest, needs = replace(manifest, controls=(), items=items), replace(NEEDS, n_params=0)
+    with pytest.raises(ShardError, match="the device has no controls"):
+        build_sets(manifest, tmp_path / "out", needs, distinct_settings=True, say=lambda _: None)
+
+
+def test_what_a_sample_format_cannot_hold_is_refused_by_the_items_name(tmp_path: Path) -> None:
+    manifest = record(tmp_path / "in")
+    samples, rate = audio.read(tmp_path / "in" / "train-b-out.wav")
+    audio.write(tmp_path / "in" / "train-b-out.wav", samples * 3, rate, "FLOAT")
+    with pytest.raises(ShardError, match="output of item 'train-b' cannot be stored as pcm16"):
+        build_sets(manifest, tmp_path / "out", NEEDS, sample_format="pcm16", say=lambda _: None)
+    assert list((tmp_path / "out").iterdir()) == []
+    build_sets(manifest, tmp_path / "out", NEEDS, say=lambda _: None)
+
+
+def test_recordings_that_change_meanwhile_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shorter(manifest: Manifest, item: Any) -> Recording:
+        whole = load_item(manifest, item)
+        return replace(whole, input=whole.input[:, 1:], output=whole.output[:, 1:])
+
+    monkeypatch.setattr(shard_build, "load_item", shorter)
+    with pytest.raises(ShardError, match="has changed since the build began"):
+        build_sets(record(tmp_path / "in"), tmp_path / "out", NEEDS, say=lambda _: None)
+
+
+def test_a_reader_of_a_set_that_is_replaced_gets_right_data_or_a_sentence(tmp_path: Path) -> None:
+    """While builders change places as fast as they can, each reader keeps the set it opened."""
+    manifests, right = [], {}
+    for number, name in enumerate("ab"):
+        manifests.append(record(tmp_path / name, {"train-a": 2000 + number, "train-b": 1500}))
+        first, rate = audio.read(tmp_path / name / "train-a-out.wav")
+        audio.write(tmp_path / name / "train-a-out.wav", first * (1 - number / 2), rate)
+        build_sets(manifests[-1], tmp_path / f"{name}-sets", NEEDS, 20_000, say=lambda _: None)
+        alone = ShardSet.open(tmp_path / f"{name}-sets" / "train")
+        right[alone.fingerprint] = [alone.sequence(n).output for n in range(alone.n_sequences)]
+    build_sets(manifests[0], tmp_path / "out", NEEDS, 20_000, say=lambda _: None)
+    done, outcomes = threading.Event(), Counter[str]()
+    wrong: list[Any] = []
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                shards = ShardSet.open(tmp_path / "out" / "train")
+                for number in range(shards.n_sequences):
+                    output = shards.sequence(number).output
+                    if not np.array_equal(output, right[shards.fingerprint][number]):
+                        wrong.append((shards.fingerprint, number))
+                    outcomes["read"] += 1
+            except ShardError:
+                outcomes["refused"] += 1
+            except Exception as error:
+                wrong.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for number in range(16):
+        options: dict[str, Any] = {"overwrite": True, "say": lambda _: None}
+        build_sets(manifests[1 - number % 2], tmp_path / "out", NEEDS, 20_000, **options)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not wrong
+    assert outcomes["read"] > 100 and outcomes["refused"] > 0
 
 
 def other_audio(folder: Path) -> None:
