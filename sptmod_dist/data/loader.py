@@ -9,8 +9,9 @@ networks; which rows are whose is decided in `data/order.py`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from sptmod_dist.data.buffers import Buffers
 from sptmod_dist.data.geometry import Geometry, ShardError
 from sptmod_dist.data.order import epoch_order, n_groups, rank_rows
 from sptmod_dist.data.resident import OnDevice
+from sptmod_dist.data.threads import Threads
 
 AHEAD = 2
 """Groups that are read while another is learned from."""
@@ -62,6 +64,9 @@ class Sequences(Protocol):
     @property
     def n_sequences(self) -> int:
         """How many there are."""
+
+    def prefetch(self, numbers: Iterable[int]) -> AbstractContextManager[None]:
+        """While it is entered, get what these sequences need, in this order, ahead of reads."""
 
     def controls(self, number: int) -> np.ndarray:
         """[n_params], each 0 … 1."""
@@ -111,7 +116,7 @@ class GroupLoader:
             )
         self._sequences = sequences
         self._buffers = Buffers(pin_memory)
-        self._pool = ThreadPoolExecutor(workers, "sptmod-reader") if workers else None
+        self._pool = Threads(workers, "sptmod-reader") if workers else None
 
     @property
     def n_groups(self) -> int:
@@ -135,19 +140,27 @@ class GroupLoader:
         """
         order = epoch_order(self.n_sequences, self.seed, epoch)
         batches = order[: self.n_groups * self.batch_size].reshape(-1, self.batch_size)
-        mine = (tuple(row.tolist()) for row in batches[start:, self.rows.start : self.rows.stop])
-        for index, batch in enumerate(self._read(mine), start):
+        mine = batches[start:, self.rows.start : self.rows.stop]
+        for index, batch in enumerate(self._batches(mine), start):
             yield Group(epoch, index, tuple(batches[index].tolist()), self.rows, *batch)
 
-    def _read(self, batches: Iterator[tuple[int, ...]]) -> Iterator[_Batch]:
-        """The batches of these sequences, in their order, some of them read ahead."""
+    def _batches(self, mine: np.ndarray) -> Iterator[_Batch]:
+        """The batches of these sequences, [groups, rows]."""
+        batches = (tuple(row.tolist()) for row in mine)
         if isinstance(self._sequences, OnDevice):
             yield from map(self._sequences.gather, batches)
             return
+        with self._sequences.prefetch(map(int, mine.flat)):
+            yield from self._read(self._sequences, batches)
+
+    def _read(
+        self, sequences: Sequences, batches: Iterator[tuple[int, ...]]
+    ) -> Iterator[_Batch]:
+        """Batches in their order, some of them read ahead."""
         begun: deque[_Reading] = deque()
         try:
             for numbers in batches:
-                begun.append(_Reading(self._sequences, numbers, self._buffers, self._pool))
+                begun.append(_Reading(sequences, numbers, self._buffers, self._pool))
                 if self._pool is None or len(begun) > AHEAD:
                     yield begun.popleft().finish()
             while begun:
@@ -165,7 +178,7 @@ class _Reading:
         sequences: Sequences,
         numbers: tuple[int, ...],
         buffers: Buffers,
-        pool: ThreadPoolExecutor | None,
+        pool: Threads | None,
     ) -> None:
         geometry, rows = sequences.geometry, len(numbers)
         outputs, samples = geometry.input_channels, geometry.sequence_length

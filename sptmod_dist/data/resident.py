@@ -7,7 +7,9 @@ that a node's processes share is the matter of `shared_memory.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate
 
 import numpy as np
@@ -88,6 +90,10 @@ class InMemory:
     def n_sequences(self) -> int:
         """How many sequences there are."""
         return self._shards.n_sequences
+
+    def prefetch(self, numbers: Iterable[int]) -> AbstractContextManager[None]:
+        """All is there already."""
+        return nullcontext()
 
     def controls(self, number: int) -> np.ndarray:
         """[n_params], each 0 … 1."""

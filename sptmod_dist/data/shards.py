@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -137,6 +139,10 @@ class ShardSet:
     def shard_of(self, number: int) -> int:
         """The place in `index.shards` of the shard that holds a sequence."""
         return self._place(number)[0].shard
+
+    def prefetch(self, numbers: Iterable[int]) -> AbstractContextManager[None]:
+        """While it is entered, get the shards of these sequences, in this order, ahead of reads."""
+        return self.source.prefetch(map(self.shard_of, numbers))
 
     def controls(self, number: int) -> np.ndarray:
         """The controls of a sequence, [n_params], each 0 … 1."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -56,6 +58,13 @@ class Source(Protocol):
 
     def path(self, shard: Shard) -> Path | str:
         """What messages call a shard."""
+
+    def prefetch(self, shards: Iterable[int]) -> AbstractContextManager[None]:
+        """While it is entered, get what will be read, in this order, ahead of the reader.
+
+        Args:
+            shards: places in the index's list.
+        """
 
 
 class LocalFolder:
@@ -106,3 +115,7 @@ class LocalFolder:
     def path(self, shard: Shard) -> Path:
         """See `Source`."""
         return self.folder / shard.name
+
+    def prefetch(self, shards: Iterable[int]) -> AbstractContextManager[None]:
+        """See `Source`: all is there already."""
+        return nullcontext()

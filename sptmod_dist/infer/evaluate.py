@@ -18,6 +18,8 @@ import torch
 
 from sptmod_dist import audio
 from sptmod_dist.data.geometry import Geometry
+from sptmod_dist.data.places import is_pipe
+from sptmod_dist.data.remote import open_source
 from sptmod_dist.data.shard_index import Item
 from sptmod_dist.data.shards import Sequence, ShardSet
 from sptmod_dist.errors import UserError
@@ -45,7 +47,7 @@ from sptmod_dist.metrics import (
 
 def evaluate(
     run: Path,
-    shards: Path | None = None,
+    shards: str | Path | None = None,
     out: Path | None = None,
     checkpoint: Literal["best", "last"] = "best",
 ) -> Evaluation:
@@ -70,11 +72,17 @@ def evaluate(
     return evaluation
 
 
-def _open(model: Model, run: Path, shards: Path | None) -> ShardSet:
-    folder = shards or model.config.data.test
-    if not folder:
+def _open(model: Model, run: Path, shards: str | Path | None) -> ShardSet:
+    data = model.config.data
+    where = shards or data.test
+    if not where:
         raise UserError(f"{run} names no test set (data.test): give a set with --shards")
-    items = ShardSet.open(folder)
+    if shards is None and is_pipe(where):  # a run may come from anybody
+        raise UserError(
+            f"data.test of {run} is a command, which is not run out of a run's folder: give the "
+            "set with --shards"
+        )
+    items = ShardSet.of(open_source(where, data.cache_folder, data.cache_gigabytes))
     items.require(_needed(model, items.geometry))
     items.item(0)  # refuses a set of pieces before anything is written
     return items

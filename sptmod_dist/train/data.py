@@ -12,9 +12,11 @@ from typing import Any
 
 from sptmod_dist.data.geometry import Needs, ShardError
 from sptmod_dist.data.loader import GroupLoader
+from sptmod_dist.data.remote import open_source
 from sptmod_dist.data.resident import InMemory, OnDevice, decode, resident_samples
-from sptmod_dist.data.shared_memory import SharedMemory
 from sptmod_dist.data.shards import ShardSet
+from sptmod_dist.data.shared_memory import SharedMemory
+from sptmod_dist.data.stream import StreamLoader
 from sptmod_dist.train.config import DataConfig, TrainConfig
 from sptmod_dist.train.engine import Engine
 
@@ -25,7 +27,7 @@ REMEDY = "sptmod-dist shards build --config CONFIG --manifest MANIFEST --out FOL
 class Data:
     """What a training learns from and is judged by."""
 
-    loader: GroupLoader
+    loader: GroupLoader | StreamLoader
     """Gives the training groups."""
     validation: ShardSet
     """Whole items."""
@@ -48,7 +50,7 @@ def open_set(config: DataConfig, where: str) -> ShardSet:
     Raises:
         ShardError: it cannot be reached or used.
     """
-    return ShardSet.open(where)
+    return ShardSet.of(open_source(where, config.cache_folder, config.cache_gigabytes))
 
 
 def open_data(engine: Engine, config: TrainConfig) -> Data:
@@ -80,13 +82,33 @@ def _open_sets(config: TrainConfig) -> tuple[ShardSet, ShardSet]:
     for split, shards in sets.items():
         shards.require_split(split, f"data.{split}")
         shards.require(geometry, REMEDY)
+    _require_apart(sets)
     return sets["train"], sets["validation"]
 
 
-def _open_loader(engine: Engine, config: TrainConfig, train: ShardSet) -> GroupLoader:
+def _require_apart(sets: dict[str, ShardSet]) -> None:
+    """Refuse a recording that is in two sets: what was learned must not be measured on."""
+    seen: dict[str, tuple[str, str]] = {}
+    for split, shards in sets.items():
+        for item in shards.items:
+            before, name = seen.setdefault(item.sha256, (split, item.id))
+            if before != split:
+                raise ShardError(
+                    f"data.{before} and data.{split} hold the same recording ('{name}' and "
+                    f"'{item.id}'): build all sets of one manifest, in which it has one split"
+                )
+
+
+def _open_loader(
+    engine: Engine, config: TrainConfig, train: ShardSet
+) -> GroupLoader | StreamLoader:
     data, rank = config.data, engine.rank
     how = (config.batch_size, rank, engine.world_size, config.seed)
     pinned = engine.device.type == "cuda"
+    if data.stream:
+        return engine.together(
+            lambda: StreamLoader(train, *how, data.workers, data.stream_buffer, pinned)
+        )
     # That the batch can be cut is known before minutes of decoding.
     loader = engine.together(lambda: GroupLoader(train, *how, data.workers, pinned))
     if data.resident is None:
