@@ -7,12 +7,13 @@ read, this is where they are obeyed.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sptmod_dist.data.geometry import Needs, ShardError
 from sptmod_dist.data.loader import GroupLoader
-from sptmod_dist.data.remote import open_source
+from sptmod_dist.data.remote import RemoteSet, open_source
 from sptmod_dist.data.resident import InMemory, OnDevice, decode, resident_samples
 from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.data.shared_memory import SharedMemory
@@ -33,6 +34,8 @@ class Data:
     """Whole items."""
     about: dict[str, Any]
     """Sample rate, controls, and the fingerprints of both sets: what a checkpoint notes."""
+    notes: list[str]
+    """What the user should know of how it is read, a sentence each."""
 
 
 def needs_of(config: TrainConfig) -> Needs:
@@ -67,7 +70,7 @@ def open_data(engine: Engine, config: TrainConfig) -> Data:
         "controls": [control.to_dict() for control in train.geometry.controls],
         "fingerprints": {"train": train.fingerprint, "validation": validation.fingerprint},
     }
-    return Data(loader, validation, about)
+    return Data(loader, validation, about, list(_notes(train, loader)))
 
 
 def _open_sets(config: TrainConfig) -> tuple[ShardSet, ShardSet]:
@@ -97,6 +100,18 @@ def _require_apart(sets: dict[str, ShardSet]) -> None:
                     f"data.{before} and data.{split} hold the same recording ('{name}' and "
                     f"'{item.id}'): build all sets of one manifest, in which it has one split"
                 )
+
+
+def _notes(train: ShardSet, loader: GroupLoader | StreamLoader) -> Iterator[str]:
+    if isinstance(loader, StreamLoader):
+        yield loader.promise
+    elif isinstance(train.source, RemoteSet) and not train.source.fits:
+        size = sum(shard.bytes for shard in train.index.shards)
+        yield (
+            f"{train.place} has {size / 1e9:.1f} GB, more than the cache may hold: an exact order "
+            "needs all of it in every group, so shards will come again and again; set "
+            "data.cache_gigabytes higher, or data.stream to true"
+        )
 
 
 def _open_loader(

@@ -70,7 +70,8 @@ def train_on(
     config = engine.settle(config)
     run = RunFolder(Path(config.runs_dir) / config.name)
     saved = engine.on_main(lambda: _find_checkpoint(run, resume))
-    trainer = Trainer(config, engine, run, open_data(engine, config))
+    data = open_data(engine, config)
+    trainer = Trainer(config, engine, run, data)
     trainer.connect()
     if saved is not None:
         engine.together(lambda: trainer.resume(*saved))
@@ -93,7 +94,8 @@ def train_on(
         lambda: run.has_best(trainer.progress.best_iteration)
     ):
         trainer.forget_best()
-    _say(engine, _announcement(config, engine, trainer, saved))
+    for line in (_announcement(config, engine, trainer, saved), *data.notes):
+        _say(engine, line)
     try:
         finished = trainer.fit()
     except SharedError as error:

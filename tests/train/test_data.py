@@ -1,4 +1,4 @@
-"""However the training set is read, the same training comes out; what must not be read is refused."""
+"""However the training set is read, the same training comes out; what must not be is refused."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ def trained(folder: Path, name: str, resume: str | None = None, **changes: objec
     return found[1]
 
 
+def largest_shard(folder: Path) -> int:
+    return max(path.stat().st_size for path in folder.glob("shards/*/*.tar"))
+
+
 def assert_same(one: Checkpoint, other: Checkpoint) -> None:
     for kind in ("weights", "moments"):
         ours, theirs = getattr(one, kind), getattr(other, kind)
@@ -42,15 +46,20 @@ def assert_same(one: Checkpoint, other: Checkpoint) -> None:
     assert one.state["progress"] == other.state["progress"]
 
 
-@pytest.mark.parametrize("how", ["threads", "ram", "device", "pipe", "from threads to ram"])
+WAYS = ["threads", "ram", "device", "pipe", "pipe, small cache", "from threads to ram"]
+
+
+@pytest.mark.parametrize("how", WAYS)
 def test_every_exact_way_of_reading_trains_the_same_bit_for_bit(toy: Path, how: str) -> None:
     data: dict[str, object] = {"workers": 3}
     if how.endswith(("ram", "device")):
         data["resident"] = how.split()[-1]
-    if how == "pipe":
+    if how.startswith("pipe"):
         places = {"train": "train", "validation": "validation"}
         data |= {split: f"pipe:cat {toy}/shards/{name}/{{}}" for split, name in places.items()}
-        data["cache_folder"] = str(toy / "cache")
+        data["cache_folder"] = str(toy / f"cache of {how}")
+    if how.endswith("small cache"):
+        data["cache_gigabytes"] = 1.2 * largest_shard(toy) / 1e9
     resume = None
     if how.startswith("from"):
         half = {"stopping": {"max_iterations": 12}}
@@ -59,6 +68,33 @@ def test_every_exact_way_of_reading_trains_the_same_bit_for_bit(toy: Path, how: 
     plain = RunFolder(toy / "runs" / "plain").last_checkpoint()
     assert plain is not None
     assert_same(trained(toy, how, resume, data=data), plain[1])
+
+
+def test_a_cache_that_is_too_small_and_a_stream_are_told_of(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(toy / "recordings", tmp_path / "recordings")
+    small = build_sets(
+        Manifest.read(tmp_path / "recordings" / "manifest.yaml"),
+        tmp_path / "shards",
+        needs_of(toy_config(toy)),
+        shard_bytes=20_000,
+        say=lambda line: None,
+    )[0]
+    data = {
+        "train": f"pipe:cat {small}/{{}}",
+        "cache_folder": str(tmp_path / "cache"),
+        "cache_gigabytes": 40_000 / 1e9,
+    }
+    plain = RunFolder(toy / "runs" / "plain").last_checkpoint()
+    again = trained(toy, "again", data=data)
+    assert "more than the cache may hold" in capsys.readouterr().err
+    assert plain is not None and torch.equal(
+        next(iter(again.weights.values())), next(iter(plain[1].weights.values()))
+    )
+    assert sum(path.stat().st_size for path in tmp_path.glob("cache/*/*.tar")) <= 40_000
+    trained(toy, "streamed", data={**data, "stream": True})
+    assert "streaming: each epoch deals" in capsys.readouterr().err
 
 
 def test_a_streamed_training_repeats_and_goes_on(toy: Path) -> None:
