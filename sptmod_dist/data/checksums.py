@@ -6,6 +6,7 @@ read, and what a difference means, is the matter of others.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -56,8 +57,9 @@ class Checked:
     """
 
     def __init__(self, sums: str, size: int) -> None:
-        self._sums, self._size = sums, size
-        self._number, self._sum, self._left = 0, 0, size
+        self._sums = struct.unpack(f">{len(sums) // DIGITS}I", bytes.fromhex(sums))
+        self._size = size
+        self.begin(0)
 
     def begin(self, number: int) -> None:
         """The next bytes are the first of this block."""
@@ -69,13 +71,14 @@ class Checked:
         Raises:
             ChecksumError: a block is complete and its sum differs.
         """
-        while len(data) >= self._left:
-            part = self._left
-            self._sum = zlib.crc32(data[:part], self._sum)
-            data = data[part:]
-            self._compare()
-        self._sum = zlib.crc32(data, self._sum)
-        self._left -= len(data)
+        start = 0
+        while len(data) - start >= self._left:
+            end = start + self._left
+            self._sum = zlib.crc32(data[start:end], self._sum)
+            self._left, start = 0, end
+            self.end()
+        self._sum = zlib.crc32(data[start:], self._sum)
+        self._left -= len(data) - start
 
     def end(self) -> None:
         """A row ends: its last block may be short.
@@ -83,14 +86,11 @@ class Checked:
         Raises:
             ChecksumError: its sum differs.
         """
-        if self._left < self._size:
-            self._compare()
-
-    def _compare(self) -> None:
-        place = DIGITS * self._number
-        if self._sums[place : place + DIGITS] != f"{self._sum:08x}":
+        if self._left == self._size:
+            return
+        if self._sum != self._sums[self._number]:
             raise ChecksumError("its CRC-32 differs")
-        self.begin(self._number + 1)
+        self._number, self._sum, self._left = self._number + 1, 0, self._size
 
 
 def _blocks(data: memoryview, stored: Stored) -> Iterator[memoryview]:

@@ -274,23 +274,3 @@ class ShardSet:
         return ShardError(
             f"{self.place} has been replaced by another set since it was opened: start again"
         )
-
-
-def describe(folder: str | Path) -> str:
-    """A table of what a set holds and what it was made for."""
-    shard_set = ShardSet.open(folder)
-    index, geometry = shard_set.index, shard_set.geometry
-    samples = sum(item.samples for item in index.items)
-    dropped = sum(item.dropped for item in index.items)
-    rows = [
-        ("split", f"{index.split} ({index.kind})"),
-        ("made of", index.provenance.device),
-        ("made by", f"sptmod-dist {index.provenance.sptmod_dist}"),
-        ("items", f"{len(index.items)}, {samples / geometry.sample_rate / 60:.1f} minutes"),
-        ("sequences", f"{shard_set.n_sequences} of {geometry.sequence_length} samples"),
-        ("dropped", f"{dropped / geometry.sample_rate:.1f} s"),
-        ("shards", f"{len(index.shards)}, {sum(s.bytes for s in index.shards) / 1e6:.1f} MB"),
-        ("fingerprint", shard_set.fingerprint),
-        *geometry.in_words(),
-    ]
-    return "\n".join(f"{name:<19} {value}" for name, value in rows)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sptmod_dist.data import sources
+from sptmod_dist.data import shard_verify, sources
 from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.recordings import Recording
 from sptmod_dist.data.sample_formats import FORMATS
@@ -344,6 +344,21 @@ def test_verify_names_what_else_is_in_a_tar(
     forge(sets / "train" / "index.json", at("shards", 0, value=state))
     assert any(said in fault and name in fault for fault in verify(sets / "train"))
     ShardSet.open(sets / "train").sequence(0)  # a reader of the index never meets it
+
+
+def test_verify_goes_on_after_a_disk_that_fails(
+    sets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sets / "train" / "shard-00001.tar").unlink()
+
+    def failing(_: object) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(shard_verify, "sha256_of", failing)
+    faults, shards = verify(sets / "train"), ShardSet.open(sets / "validation").index.shards
+    assert sum("cannot be read (Input/output error)" in fault for fault in faults) > 3
+    assert sum("00001.tar cannot be read (No such file" in fault for fault in faults) == 1
+    assert len(verify(sets / "validation")) == len(shards)
 
 
 @pytest.mark.parametrize("sample_format", FORMATS)

@@ -26,7 +26,7 @@ from sptmod_dist.data.recordings import load_item
 from sptmod_dist.data.sample_formats import FORMATS, to_float32
 from sptmod_dist.data.shard_build import build_sets
 from sptmod_dist.data.shard_verify import verify
-from sptmod_dist.data.shards import ShardSet, describe
+from sptmod_dist.data.shards import ShardSet
 from tests.data.small_sets import (
     GEOMETRY,
     HOP,
@@ -385,9 +385,3 @@ def test_all_differences_are_listed_at_once(built: Path) -> None:
 def test_a_set_of_pieces_has_no_whole_items(built: Path) -> None:
     with pytest.raises(ShardError, match="no whole recordings"):
         ShardSet.open(built / "train").item(0)
-
-
-def test_a_description_tells_what_a_set_is_for(built: Path) -> None:
-    text = describe(built / "train")
-    for words in ("train (sequences)", "a box of noise", "17 of 164 samples", "8000 Hz", "[64, 32"):
-        assert words in text
