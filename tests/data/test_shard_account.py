@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sptmod_dist.data.controls import Control
 from sptmod_dist.data.geometry import Geometry
 from sptmod_dist.data.recordings import Recording
 from sptmod_dist.data.shard_account import (
@@ -19,8 +20,11 @@ from sptmod_dist.data.shard_account import (
 )
 from sptmod_dist.data.shard_index import Index, Item, Provenance
 from sptmod_dist.data.shards import ShardSet
+from sptmod_dist.train.data import needs_of
+from sptmod_dist.train.options import load_config
 from tests.data.small_sets import GEOMETRY, HOP, LOOKBACK, noise, store
 
+CONFIGS = Path(__file__).parents[2] / "launch" / "configs"
 LONG = Geometry(8000, 1, 0, GEOMETRY.controls, (16,), 16 + 400)  # lookback 400, hop 16
 
 
@@ -63,17 +67,21 @@ def test_a_set_that_takes_little_more_than_its_recordings_gets_no_advice(tmp_pat
     assert "copies of lookbacks take" in advice(index)
 
 
-def test_the_published_model_shares_lookbacks_among_13_sequences() -> None:
-    """The larger example settings: items of 96 s, 4.95 s of lookback, 0.74 s of target."""
-    samples, lookback, hop = 96 * 44100, 218_441, 32_768
-    geometry = Geometry(44100, 1, 0, (), (hop,), lookback + hop)
+@pytest.mark.parametrize("name", ["sptmod24", "sptmod25"])
+def test_the_larger_settings_have_the_advised_cut(name: str) -> None:
+    """For items of 96 s, as their comments say."""
+    config = load_config([CONFIGS / f"{name}.yaml"], {})
+    controls = [Control(f"{n}", 0, 1) for n in range(config.model.n_params)]
+    geometry = needs_of(config).geometry(44100, controls, name)
+    samples = 96 * 44100
     item = Item("a", {}, [], samples, geometry.n_sequences(samples), 0, "0" * 64)
     provenance = Provenance("0", "a box", "", "")
     items = [item] * 128
     index = Index("train", "sequences", 1, "float32", 0, geometry, [], items, [], provenance)
-    assert item.sequences == 122
-    assert f"{inflation_at(index, 1):.2f}" == "7.24"
-    assert advised(index) == 13
+    assert advised(index) == config.data.sequences_per_record == 13
+    figures = [f"{inflation_at(index, held):.2f} times" for held in (1, 13)]
+    text = (CONFIGS / f"{name}.yaml").read_text()
+    assert all(figure in text for figure in figures)
 
 
 def test_the_account_counts_items_sequences_and_what_is_dropped(tmp_path: Path) -> None:
