@@ -38,7 +38,7 @@ NAMES = {
 }
 FORMATS = ("float32", "pcm24", "pcm16", "flac")
 STORED = {f"{kind}.{name}" for kind in ("local", "packed") for name in FORMATS} | {"memory_map"}
-LOADERS = STORED | {"stream.float32", "resident.ram", "webdataset"}
+LOADERS = STORED | {"remote.float32", "stream.float32", "resident.ram", "webdataset"}
 if torch.cuda.is_available():
     LOADERS |= {"resident.device"}
 if importlib.util.find_spec("streaming"):
@@ -152,8 +152,8 @@ def test_all_loaders_give_the_same_sequences(data: Any, monkeypatch: pytest.Monk
     expected = {tuple(part.tobytes() for part in window) for window in windows}
     assert len(expected) == len(windows)
     folders = {"webdataset": "local-float32/train", "memory_map": "arrays", "mosaicml": "mds"}
-    exact = {"local": "local-float32/train", "resident_ram": "local-float32/train"}
-    packed = {"local": "packed-float32/train", "resident_ram": "packed-float32/train"}
+    exact = dict.fromkeys(("local", "remote", "resident_ram"), "local-float32/train")
+    packed = dict.fromkeys(("local", "resident_ram"), "packed-float32/train")
     loaders = [*(exact | folders).items(), *packed.items(), ("stream", exact["local"])]
     for loader, folder in loaders:
         if loader == "mosaicml" and "mosaicml" not in LOADERS:

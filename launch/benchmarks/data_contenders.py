@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import shlex
 import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -64,6 +66,19 @@ def _local(source: Source) -> Iterator[Batch]:
     from sptmod_dist.data.shards import ShardSet
 
     return _groups(source, ShardSet.open(source.folder))
+
+
+def _remote(source: Source) -> Iterator[Batch]:
+    """From the cache of a set that came through a pipe, all of it before the first batch."""
+    from sptmod_dist.data.remote import open_source
+    from sptmod_dist.data.shards import ShardSet
+
+    cache = Path(source.folder).with_name("cache")
+    where = f"pipe:cat {shlex.quote(source.folder)}/{{}}"
+    shards = ShardSet.of(open_source(where, cache, cache_gigabytes=1000.0))
+    for shard in shards.index.shards:
+        os.close(shards.source.open(shard))
+    return _groups(source, shards)
 
 
 def _resident(source: Source, where: str) -> Iterator[Batch]:
@@ -197,6 +212,7 @@ def _loaded(source: Source, dataset: Any, sampler: Any) -> Iterator[Any]:
 
 LOADERS: dict[str, Callable[[Source], Iterator[Batch]]] = {
     "local": _local,
+    "remote": _remote,
     "resident_ram": lambda source: _resident(source, "ram"),
     "resident_device": lambda source: _resident(source, "device"),
     "stream": _stream,

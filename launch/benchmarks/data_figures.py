@@ -14,7 +14,8 @@ from benchmarks.data_contenders import BUFFER
 from benchmarks.data_sets import Case
 from benchmarks.report import Figure, Section, median
 
-LOCAL, RAM, DEVICE, STREAM = "local.float32", "resident.ram", "resident.device", "stream.float32"
+LOCAL, REMOTE, STREAM = "local.float32", "remote.float32", "stream.float32"
+RAM, DEVICE = "resident.ram", "resident.device"
 WEBDATASET, MOSAICML, MAP = "webdataset", "mosaicml", "memory_map"
 PACKAGES = {
     WEBDATASET: ("webdataset", ["webdataset"], "pip install webdataset"),
