@@ -24,6 +24,7 @@ from sptmod_dist.data.shards import ShardSet
 
 _FIELDS = ("input", "output", "json")
 _MAGIC = slice(257, 262)  # of a plain tar
+_PORTION = 1 << 16  # bytes that are asked for at once; tarfile asks for few
 
 
 class Recorded(NamedTuple):
@@ -152,33 +153,37 @@ class _Body:
 
     def __init__(self, stream: BinaryIO, path: str, shard: Shard) -> None:
         self.fault: ShardError | None = None
-        self._stream, self._path, self._shard, self._done = stream, path, shard, 0
+        self._stream, self._path, self._shard = stream, path, shard
+        self._come = 0  # bytes
+        self._ready = memoryview(b"")  # of them, those that nobody has read
 
     def read(self, size: int) -> bytes:
         """The next bytes: as many as are asked for, fewer only at the end."""
         try:
-            return self._read(min(size, self._shard.bytes - self._done))
+            return self._read(min(size, self._shard.bytes - self._come + len(self._ready)))
         except ShardError as error:
             self.fault = ShardError(*error.args)
             raise
 
     def _read(self, size: int) -> bytes:
-        begins, portions = self._done == 0, []
+        begins, portions = self._come == 0, []
         while size > 0:
-            portions.append(self._portion(size))
+            self._ready = self._ready or memoryview(self._portion())
+            portions.append(self._ready[:size])
+            self._ready = self._ready[size:]
             size -= len(portions[-1])
         data = b"".join(portions)
         if begins and data[_MAGIC] != b"ustar":  # what is compressed might have no end
             raise faulty(self._path, "is no plain tar file")
         return data
 
-    def _portion(self, size: int) -> bytes:
+    def _portion(self) -> bytes:
         try:
-            data = self._stream.read(size)
+            data = self._stream.read(min(_PORTION, self._shard.bytes - self._come))
         except OSError as error:
             raise faulty(self._path, f"cannot be read ({error.strerror or error})") from None
         if not data:
-            fault = f"is truncated, {self._done} bytes instead of {self._shard.bytes}"
+            fault = f"is truncated, {self._come} bytes instead of {self._shard.bytes}"
             raise faulty(self._path, fault)
-        self._done += len(data)
+        self._come += len(data)
         return data

@@ -39,9 +39,9 @@ class StreamLoader:
     """Gives each epoch's groups, equally many on every rank, whatever their shards hold.
 
     A rank whose shards run out before the epoch's groups goes over them again, in another order;
-    one that has more leaves some out, others each time. Memory holds, of each rank, the records of
-    the buffer's sequences (at most `buffer` of them; whole records, as float32 where they are PCM
-    or FLAC), about 16 records more on their way, and `AHEAD` + 2 batches.
+    one that has more leaves some out, others each time. Memory holds, on each rank, the whole
+    records of the buffer's sequences as float32 (at most `buffer` records; fewer where a record
+    holds several), at most 20 records more on their way, and `AHEAD` + 3 batches.
 
     Args:
         shard_set: where they come from.
