@@ -48,7 +48,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(TESTABLE): $(INSTALLED)
 	@$(call say,installing what tests and checks need, DeepSpeed among it)
-	@$(PIP) -e ".[devices,deepspeed,dev]"
+	@$(PIP) -e ".[devices,deepspeed,remote,dev]"
 	@touch $@
 
 $(RECORDINGS)/manifest.yaml: $(wildcard shards/demo/*.flac) | $(INSTALLED)
