@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ NEEDS = Needs(lengths=(64, 32, 32), input_length=100, n_params=1)  # lookback 36
 HOP, LOOKBACK, SEQUENCE = 128, 36, 164
 RATIO = Control("ratio", 2.0, 8.0, scale="log", unit=":1")
 GEOMETRY = NEEDS.geometry(RATE, [RATIO], "here")
+LONG = 20_000  # samples: three blocks of a record that holds all
 SAMPLES = {  # by item; the first letter is the split's
     "train-a": LOOKBACK + 5 * HOP,
     "train-b": LOOKBACK + 4 * HOP + 50,
@@ -101,6 +103,20 @@ def recordings(built: Path) -> dict[str, Recording]:
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file in a folder."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def nearest(audio: np.ndarray, sample_format: str) -> np.ndarray:
+    """What a format keeps of a recording, sample by sample."""
+    if sample_format == "float32":
+        return audio
+    full = 2.0 ** (15 if sample_format == "pcm16" else 23)
+    return (np.clip(np.rint(audio.astype(np.float64) * full), -full, full - 1) / full).astype("f4")
+
+
+def longer(channels: int, sidechain: int) -> Geometry:
+    """What `LONG` holds nine sequences of."""
+    lengths = replace(GEOMETRY, lengths=(1024, 512, 512), input_length=1500)
+    return replace(lengths, input_channels=channels, sidechain_channels=sidechain)
 
 
 def _silent(_: str) -> None:

@@ -1,39 +1,36 @@
-"""A set of shards gives back exactly what was recorded, here and to other readers."""
+"""A set of shards gives back exactly what was recorded."""
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
-import re
-import subprocess
-import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
 from sptmod_dist.data.checksums import BLOCK
 from sptmod_dist.data.controls import Control
 from sptmod_dist.data.geometry import Geometry, Needs, ShardError
 from sptmod_dist.data.recordings import load_item
-from sptmod_dist.data.sample_formats import FORMATS, to_float32
+from sptmod_dist.data.sample_formats import FORMATS
 from sptmod_dist.data.shard_build import build_sets
 from sptmod_dist.data.shard_verify import verify
 from sptmod_dist.data.shards import ShardSet
 from tests.data.small_sets import (
     GEOMETRY,
     HOP,
+    LONG,
     LOOKBACK,
     NEEDS,
     SAMPLES,
     SEQUENCE,
+    longer,
+    nearest,
     noise,
     record,
     recordings,
@@ -94,22 +91,6 @@ def test_sequences_are_the_same_however_many_a_record_holds(
         assert np.array_equal(shards.sequence(number).output, plain.sequence(number).output)
 
 
-def nearest(audio: np.ndarray, sample_format: str) -> np.ndarray:
-    """What a format keeps of a recording, sample by sample."""
-    if sample_format == "float32":
-        return audio
-    full = 2.0 ** (15 if sample_format == "pcm16" else 23)
-    return (np.clip(np.rint(audio.astype(np.float64) * full), -full, full - 1) / full).astype("f4")
-
-
-LONG = 20_000  # samples: three blocks of a record that holds all
-LONGER = replace(GEOMETRY, lengths=(1024, 512, 512), input_length=1500)  # nine sequences of it
-
-
-def geometry_of(channels: int, sidechain: int) -> Geometry:
-    return replace(LONGER, input_channels=channels, sidechain_channels=sidechain)
-
-
 @pytest.mark.parametrize("sample_format", FORMATS)
 @pytest.mark.parametrize("channels, sidechain", [(1, 0), (1, 1), (2, 1)])
 @pytest.mark.parametrize("held", [0, 1, 4, 64])
@@ -117,7 +98,7 @@ def test_a_sequence_is_its_stretch_of_the_recording_bit_for_bit(
     tmp_path: Path, sample_format: str, channels: int, sidechain: int, held: int
 ) -> None:
     whole = {name: noise(LONG + 77 * k, channels, sidechain, k) for k, name in enumerate("ab")}
-    geometry = geometry_of(channels, sidechain)
+    geometry = longer(channels, sidechain)
     shards = ShardSet.open(store(tmp_path, whole, held, sample_format, geometry))
     assert shards.n_sequences == 9 + 9
     for number in range(18):
@@ -134,7 +115,7 @@ def test_a_sequence_is_its_stretch_of_the_recording_bit_for_bit(
 def test_a_recording_is_put_together_of_its_records(
     tmp_path: Path, sample_format: str, held: int
 ) -> None:
-    geometry = geometry_of(1, 1)
+    geometry = longer(1, 1)
     one = geometry.sequence_length
     lengths = {"short": one - 1, "long": LONG, "one": one} if held else {"long": LONG, "one": one}
     whole = {name: noise(samples, 1, 1) for name, samples in lengths.items()}
@@ -153,7 +134,7 @@ def test_a_sequence_out_of_many_is_read_without_the_others(
     tmp_path: Path, sample_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shards = ShardSet.open(
-        store(tmp_path, {"a": noise(LONG, 1, 1)}, 64, sample_format, geometry_of(1, 1))
+        store(tmp_path, {"a": noise(LONG, 1, 1)}, 64, sample_format, longer(1, 1))
     )
     counts: list[int] = []
     (held_by,), preadv = shards.index.records, os.preadv
@@ -171,7 +152,7 @@ def test_a_sequence_out_of_many_is_read_without_the_others(
 @pytest.mark.parametrize("sample_format", FORMATS)
 def test_many_threads_read_what_one_reads(tmp_path: Path, sample_format: str) -> None:
     whole = {"a": noise(LONG, 2), "b": noise(LONG, 2, seed=1)}
-    shards = ShardSet.open(store(tmp_path, whole, 8, sample_format, geometry_of(2, 0)))
+    shards = ShardSet.open(store(tmp_path, whole, 8, sample_format, longer(2, 0)))
     expected = [shards.sequence(number) for number in range(shards.n_sequences)]
     order = np.random.default_rng(0).permutation(np.tile(np.arange(shards.n_sequences), 3))
     with ThreadPoolExecutor(8) as pool:
@@ -186,7 +167,7 @@ def test_sequences_are_read_straight_into_a_batch(
     tmp_path: Path, sample_format: str, held: int
 ) -> None:
     shards = ShardSet.open(
-        store(tmp_path, {"a": noise(LONG, 1, 1)}, held, sample_format, geometry_of(1, 1))
+        store(tmp_path, {"a": noise(LONG, 1, 1)}, held, sample_format, longer(1, 1))
     )
     batch = torch.full((4, 3, shards.geometry.sequence_length), torch.nan)
     for row, number in enumerate((3, 0, 7)):
@@ -284,69 +265,6 @@ def test_a_set_travels_to_another_process(built: Path) -> None:
     validation.sequence(0)
     copy = pickle.loads(pickle.dumps(validation))
     assert np.array_equal(copy.sequence(1).input, validation.sequence(1).input)
-
-
-# Other readers
-
-
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_webdataset_reads_the_same_without_pickle(
-    built: Path, split: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    samples, shards = by_webdataset(built / split, monkeypatch)
-    for number, (sample, rec) in enumerate(zip(samples, shards.index.records, strict=True)):
-        own = shards.sequence(number) if split == "train" else shards.item(number)
-        assert sample["__key__"] == rec.key
-        assert np.array_equal(sample["input.npy"], own.input)
-        assert np.array_equal(sample["output.npy"], own.output)
-        item = shards.items[rec.item]
-        assert sample["json"]["item"] == item.id
-        assert sample["json"]["start"] == rec.start
-        assert sample["json"]["settings"] == item.settings
-        assert sample["json"]["controls"] == item.controls
-
-
-@pytest.mark.parametrize("sample_format", FORMATS)
-@pytest.mark.parametrize("held", [1, 4])
-def test_webdataset_reads_every_sample_format(
-    tmp_path: Path, sample_format: str, held: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = noise(LONG, 1, 1)
-    folder = store(tmp_path, {"a": whole}, held, sample_format, geometry_of(1, 1))
-    samples, shards = by_webdataset(folder, monkeypatch)
-    for sample, rec in zip(samples, shards.index.records, strict=True):
-        window = slice(rec.start, rec.start + rec.samples)
-        for field, audio in (("input", whole.input), ("output", whole.output)):
-            if sample_format == "flac":
-                stream = io.BytesIO(sample[f"{field}.flac"])
-                found = soundfile.read(stream, dtype="float32", always_2d=True)[0].T
-            else:
-                found = to_float32(sample[f"{field}.npy"])
-            assert np.array_equal(found, nearest(audio, sample_format)[:, window])
-
-
-def by_webdataset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], ShardSet]:
-    """All samples of a set, decoded by webdataset alone, in its secure mode."""
-    webdataset = pytest.importorskip("webdataset")
-    monkeypatch.setattr(webdataset.utils, "enforce_security", True)
-    shards = ShardSet.open(folder)
-    urls = [str(folder / shard.name) for shard in shards.index.shards]
-    return list(webdataset.WebDataset(urls, shardshuffle=False).decode()), shards
-
-
-@pytest.mark.parametrize("sample_format", ["pcm24", "flac"])
-def test_the_example_in_the_description_of_the_format_runs(
-    tmp_path: Path, sample_format: str
-) -> None:
-    pytest.importorskip("webdataset")
-    folder = store(tmp_path, {"train-a": noise(LOOKBACK + 17 * HOP)}, 1, sample_format)
-    readme = Path(__file__).parents[2] / "shards" / "README.md"
-    (code,) = re.findall(r"```python\n(.*?)```", readme.read_text(), flags=re.DOTALL)
-    code = code.replace("shards/data/demo/train", str(folder))
-    code += "assert webdataset.utils.enforce_security"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("ratio") == 17
 
 
 # Sets for something else
