@@ -311,6 +311,31 @@ def test_old_sets_come_back_when_the_new_cannot_take_their_place(
     assert snapshot(sets) == before
 
 
+def test_old_sets_that_cannot_even_go_back_are_kept_until_the_next_build(
+    sets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = record(sets.parent / "other", {"train-z": 500, "test-z": 400})
+    before, rename = snapshot(sets), Path.rename
+    moved: list[Path] = []
+
+    def failing(self: Path, target: Path) -> Path:
+        if len(moved) == 4:
+            raise OSError(5, "Input/output error")
+        moved.append(self)
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", failing)
+        with pytest.raises(ShardError, match="Input/output error"):
+            build_sets(manifest, sets, NEEDS, overwrite=True, say=lambda _: None)
+    contents = snapshot(sets).values()
+    assert all(data in contents for data in before.values())
+    said: list[str] = []
+    build_sets(manifest, sets, NEEDS, say=said.append)
+    assert said == [f"{sets}: train, test are up to date"]
+    assert sorted(path.name for path in sets.iterdir()) == ["test", "train"]
+
+
 def test_a_killed_builds_leftovers_are_named(tmp_path: Path) -> None:
     (tmp_path / "out" / ".building-dead").mkdir(parents=True)
     said: list[str] = []
