@@ -88,14 +88,18 @@ class Cache:
 
     def _reserve(self, part: Path, size: int) -> int:
         """Make room, and a file of this size in it; waits while others' shards are on their way."""
+        if size > self.limit:
+            raise ShardError(
+                f"{part.stem} of {size} bytes is larger than the cache in {self.folder} may be: "
+                "set data.cache_gigabytes higher"
+            )
         while True:
             with _locked(self.folder / ".lock"):
                 self._sweep()
                 if self._make_room(size):
                     descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
                     try:
-                        if hasattr(os, "posix_fallocate"):
-                            os.posix_fallocate(descriptor, 0, size)
+                        _allocate(descriptor, size)
                         return descriptor
                     except BaseException:
                         os.close(descriptor)
@@ -143,6 +147,17 @@ class Cache:
 
 def _lock_of(path: Path) -> Path:
     return path.with_name(f".{path.stem}.lock")
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    """Take a file's room now, so that a full disk is said at once; or else only count it."""
+    try:
+        if hasattr(os, "posix_fallocate"):
+            return os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+    os.ftruncate(descriptor, size)
 
 
 def _take(path: Path, shard: Shard) -> int | None:

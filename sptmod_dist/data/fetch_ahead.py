@@ -33,18 +33,20 @@ class FetchAhead:
         enough: int | None,
         threads: int,
     ) -> None:
-        self._order, self._fetch = iter(order), fetch
+        self._order, self._fetch = enumerate(order), fetch
         self._room, self._enough = room, enough
         self._waiting: set[int] = set()
         self._fetched: set[int] = set()
+        self._reached = 0
         self._closed = False
         self._changed = threading.Condition()
         for _ in range(threads):  # the end of the process must not wait for a silent server
             threading.Thread(target=self._run, name="sptmod-fetcher", daemon=True).start()
 
     def used(self, number: int) -> None:
-        """Say that one was needed just now."""
+        """Say that the next one of the order was needed just now."""
         with self._changed:
+            self._reached += 1
             self._waiting.discard(number)
             self._changed.notify_all()
 
@@ -65,11 +67,13 @@ class FetchAhead:
                 self._changed.wait_for(lambda: self._closed or len(self._waiting) < self._room)
                 if self._closed or len(self._fetched) == self._enough:
                     return None
-                number = next(self._order, None)
+                place, number = next(self._order, (0, None))
                 if number is None:
                     return None
                 if number in self._waiting or number in self._fetched:
                     continue
+                if place < self._reached and self._enough is None:
+                    continue  # whoever needed it was faster, and it may be gone again
                 self._waiting.add(number)
                 if self._enough is not None:
                     self._fetched.add(number)

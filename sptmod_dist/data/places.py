@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import http.client
 import os
+import re
 import select
 import shlex
 import signal
@@ -17,8 +18,9 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, cast
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from sptmod_dist import __version__
 from sptmod_dist.data.geometry import ShardError
@@ -29,6 +31,7 @@ TIMEOUT = 30.0
 """Seconds without a byte after which an attempt is given up."""
 
 _PASSING = (408, 425, 429)  # and all from 500 on
+_IN_URLS = "/?%:@!$&'()*+,;=~"  # what stands in a URL as it is
 
 
 class Passing(Exception):
@@ -71,18 +74,23 @@ def place_of(where: str) -> Place:
     """
     if where.startswith(PIPE):
         return Command(where.removeprefix(PIPE).strip())
+    shown = re.sub("(?<=://).*@", "", where).partition("?")[0]
     try:
         parts = urlsplit(where)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ShardError(f"{where} is no good URL ({error}): correct it") from None
+        (host or "").encode("idna")
+    except ValueError:  # whose words may hold a part of the password
+        raise ShardError(
+            f"{shown} is no good URL: correct it (in names and passwords, / is written as %2F)"
+        ) from None
     if parts.scheme not in SCHEMES:
         raise ShardError(
-            f"{where}: shards are not read by {parts.scheme}://: give a folder, "
+            f"{shown}: shards are not read by {parts.scheme}://: give a folder, "
             f"{', '.join(f'{scheme}://…' for scheme in SCHEMES)} or pipe:COMMAND"
         )
     if not host:
-        raise ShardError(f"{where} names no {'bucket' if parts.scheme == 's3' else 'server'}")
+        kind = "bucket" if parts.scheme == "s3" else "server"
+        raise ShardError(f"{shown} names no {kind}: add it after ://")
     return Bucket(parts) if parts.scheme == "s3" else Server(parts)
 
 
@@ -95,8 +103,10 @@ class Server:
 
     def __init__(self, parts: SplitResult) -> None:
         host = parts.netloc.rpartition("@")[2]
-        self._parts = parts._replace(netloc=host, fragment="")
-        self.shown = urlunsplit(self._parts._replace(query="")).rstrip("/")
+        path, query = quote(parts.path, _IN_URLS), quote(parts.query, _IN_URLS)
+        self._parts = parts._replace(netloc=host, path=path, query=query, fragment="")
+        shown = parts._replace(netloc=host, query="", fragment="")
+        self.shown = urlunsplit(shown).rstrip("/")
         self._authorization = ""
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -106,7 +116,7 @@ class Server:
             urllib.request.ProxyHandler,
             urllib.request.HTTPHandler,
             urllib.request.HTTPSHandler,
-            urllib.request.HTTPRedirectHandler,
+            _Redirects,
             urllib.request.HTTPDefaultErrorHandler,
             urllib.request.HTTPErrorProcessor,
             urllib.request.UnknownHandler,
@@ -131,33 +141,46 @@ class Server:
         except urllib.error.HTTPError as error:
             error.close()
             kind = Passing if error.code >= 500 or error.code in _PASSING else Staying
-            raise kind(f"the server answers {error.code} {error.reason}") from None
+            words = str(error.reason).split("\n")[0]
+            raise kind(f"the server answers {error.code} {words}") from None
         except urllib.error.URLError as error:
             stays = isinstance(error.reason, ssl.SSLCertVerificationError)
             kind = Staying if stays or "unknown url" in str(error) else Passing
             raise kind(str(error.reason)) from None
-        except http.client.InvalidURL as error:
+        except (http.client.InvalidURL, ValueError) as error:
             raise Staying(str(error)) from None
         except (OSError, http.client.HTTPException) as error:
             raise Passing(str(error) or type(error).__name__) from None
         return cast(http.client.HTTPResponse, answer)
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows to other servers, but uses no name or password that somebody else has chosen."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if "@" in urlsplit(newurl).netloc:
+            words = f"{msg} - Redirection to a URL with a name or password is not allowed"
+            raise urllib.error.HTTPError(req.full_url, code, words, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _begin(answer: http.client.HTTPResponse, start: int) -> Opened:
     """Check an answer; where the server gave the whole file, pass over what was not asked for."""
     encoding = answer.headers.get("Content-Encoding", "identity")
+    part = answer.headers.get("Content-Range", "")
     if encoding != "identity":
         answer.close()
         raise Staying(f"the server sends it encoded ({encoding})")
-    left = answer.length
     if start and answer.status == 206:
-        if not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        if not part.startswith(f"bytes {start}-"):
             answer.close()
             raise Passing("the server sends another part than was asked for")
-    elif start:
-        _pass_over(answer, start)
-        left = None if left is None else left - start
-    return Opened(_Body(answer), left)
+        start = 0
+    body = _Body(answer)
+    _pass_over(body, start)
+    return Opened(body, answer.length)
 
 
 class _Body:
@@ -177,6 +200,11 @@ class Bucket:
     """A folder of an S3 bucket, by fsspec; keys and endpoint come from the environment as usual."""
 
     def __init__(self, parts: SplitResult) -> None:
+        if "@" in parts.netloc:
+            raise ShardError(
+                f"s3://{parts.netloc.rpartition('@')[2]}{parts.path} has keys before the bucket: "
+                "remove them, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
         self.shown = f"s3://{parts.netloc}{parts.path}".rstrip("/")
         try:
             import fsspec
@@ -223,13 +251,15 @@ class Command:
     """Whatever a command of the user's writes to its standard output."""
 
     def __init__(self, command: str) -> None:
+        program = command.partition(" ")[0]
+        # The rest may hold a password, and so may a variable that is set first.
+        self.shown = f"{PIPE}…" if "=" in program else f"{PIPE}{program} …"
         if "{}" not in command:
             raise ShardError(
-                f"{PIPE}{command} does not say where the file's name goes: write {{}} there, as in "
+                f"{self.shown} does not say where the file's name goes: write {{}} there, as in "
                 "pipe:ssh host cat sets/train/{}"
             )
         self._command = command
-        self.shown = f"{PIPE}{command.split()[0]} …"  # the rest may hold a password
 
     def open(self, name: str, start: int) -> Opened:
         """See `Place`."""
@@ -258,29 +288,40 @@ class _Output:
         if not select.select([self._stdout], [], [], TIMEOUT)[0]:
             raise Passing(f"the command writes nothing for {TIMEOUT:g} s")
         data = os.read(self._stdout.fileno(), size)
-        if not data and self._process.wait():
-            self._said.seek(0)
-            words = self._said.read().decode(errors="replace").split("\n")
-            last = next((line.strip() for line in reversed(words) if line.strip()), "no words")
-            raise Passing(f"the command ends with {self._process.returncode}: {last:.200}")
+        if not data:
+            self._check_end()
         return data
 
     def close(self) -> None:
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # macOS: it has ended
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._stdout.close()
         self._said.close()
         self._process.wait()
 
+    def _check_end(self) -> None:
+        try:
+            code = self._process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise Passing("the command closes its output and does not end") from None
+        if code:
+            self._said.seek(0)
+            words = self._said.read().decode(errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(words) if line.strip()), "no words")
+            raise Passing(f"the command ends with {code}: {last:.200}")
+
 
 def _pass_over(stream: Any, count: int) -> None:
-    while count:
-        data = stream.read(min(count, 1 << 20))
-        if not data:
-            raise Passing("it ends before the byte that was reached")
-        count -= len(data)
+    """Read so many bytes for nothing; a stream that does not get so far is closed."""
+    try:
+        while count:
+            data = stream.read(min(count, 1 << 20))
+            if not data:
+                raise Passing("it ends before the byte that was reached")
+            count -= len(data)
+    except BaseException:
+        stream.close()
+        raise
 
 
 def is_pipe(where: object) -> bool:
@@ -291,4 +332,3 @@ def is_pipe(where: object) -> bool:
 def is_remote(where: object) -> bool:
     """Whether this names a place on another machine, or a command."""
     return isinstance(where, str) and (is_pipe(where) or "://" in where)
-

@@ -58,6 +58,7 @@ class RemoteSet:
         self._place, self._cache = place, cache
         self._name = ""
         self._shards: list[Shard] = []
+        self._numbers: dict[str, int] = {}
         self._ahead: list[FetchAhead] = []
 
     @property
@@ -74,8 +75,16 @@ class RemoteSet:
                 size += len(portion)
                 if size > _LARGEST_INDEX:
                     raise ShardError(f"{self.place}: {INDEX_NAME} has no end: correct the address")
-        index, fingerprint = parse_index(b"".join(portions), f"{self.place}/{INDEX_NAME}")
-        self._name, self._shards = fingerprint[:16], index.shards
+        data = b"".join(portions)
+        if data.lstrip()[:1] == b"<":
+            raise ShardError(
+                f"{self.place}/{INDEX_NAME} is a web page and no index: check the address, and "
+                "whether the server wants a login"
+            )
+        index, fingerprint = parse_index(data, f"{self.place}/{INDEX_NAME}")
+        if not self._name:  # later readings compare; what is kept stays that of the first
+            self._name, self._shards = fingerprint[:16], index.shards
+            self._numbers = {shard.name: number for number, shard in enumerate(index.shards)}
         return index, fingerprint
 
     def check(self, shard: Shard) -> None:
@@ -90,7 +99,7 @@ class RemoteSet:
         """See `Source`."""
         descriptor = self._open(shard)
         for ahead in list(self._ahead):
-            ahead.used(self._shards.index(shard))
+            ahead.used(self._numbers[shard.name])
         return descriptor
 
     def stream(self, shard: Shard) -> BinaryIO:
