@@ -73,7 +73,11 @@ def _make(out: Path, sets: Sequence[NewSet], present: list[str], workers: int, s
             say(f"{out}: going on with a build that was stopped after {len(made)} of {shards} "
                 "shards")
         _require_space(out, folder, sets)
-        indexes = write_sets(sets, folder, workers)
+        try:
+            indexes = write_sets(sets, folder, workers)
+        except (KeyboardInterrupt, SystemExit):
+            say(f"{folder} keeps the shards that are done: the same command goes on with them")
+            raise
         replace(out, folder, [new.plan.split for new in sets], present)
     for index in indexes:
         say(account(index))

@@ -169,8 +169,10 @@ def test_a_build_that_was_stopped_goes_on_where_it_stood(
         return load_item(manifest, item)
 
     monkeypatch.setattr(shard_build, "load_item", interrupted)
+    said: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        make(manifest, tmp_path, workers=1)
+        build_sets(manifest, tmp_path, NEEDS, 10_000, say=said.append, workers=1)
+    assert "goes on with them" in said[-1]
     assert read == ["train-a", "train-b"]
     (folder,) = tmp_path.glob(".building-*")
     with open(folder / "train" / "shard-00001.tar", "r+b") as file:  # as a power cut may leave it
