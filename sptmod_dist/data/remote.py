@@ -13,12 +13,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from sptmod_dist.data.addresses import place_of
 from sptmod_dist.data.cache import Cache
 from sptmod_dist.data.downloads import Download
 from sptmod_dist.data.fetch_ahead import FetchAhead
 from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.index_checks import parse_index
-from sptmod_dist.data.places import Place, is_remote, place_of
+from sptmod_dist.data.places import Place, is_remote
 from sptmod_dist.data.shard_index import INDEX_NAME, Index, Shard
 from sptmod_dist.data.sources import LocalFolder, Source
 

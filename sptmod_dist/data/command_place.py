@@ -1,0 +1,111 @@
+"""Files that a command of the user's writes to its standard output; see `places`.
+
+A command comes from the user's own settings alone. Names of files are put into it quoted.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import select
+import shlex
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
+
+from sptmod_dist.data import places
+from sptmod_dist.data.geometry import ShardError
+from sptmod_dist.data.places import PIPE, Opened, Passing, pass_over
+
+
+class Command:
+    """Whatever a command of the user's writes to its standard output.
+
+    Args:
+        where: `pipe:COMMAND`, for /bin/sh, with {} for the name of a file.
+
+    Raises:
+        ShardError: the command does not say where the name goes.
+    """
+
+    def __init__(self, where: str) -> None:
+        command = where.removeprefix(PIPE).strip()
+        program = next(iter(command.split()), "")
+        # The rest may hold a password, and so may a variable that is set first.
+        self.shown = f"{PIPE}…" if "=" in program else f"{PIPE}{program} …"
+        if "{}" not in command:
+            raise ShardError(
+                f"{self.shown} does not say where the file's name goes: write {{}} there, as in "
+                "pipe:ssh host cat sets/train/{}"
+            )
+        self._command = command
+
+    def open(self, name: str, start: int) -> Opened:
+        """See `Place`."""
+        said = tempfile.TemporaryFile()
+        command = self._command.replace("{}", shlex.quote(name))
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            start_new_session=True,  # so that all of it can be ended
+        )
+        output = _Output(process, said)
+        pass_over(output, start)
+        return Opened(output, None)
+
+
+class _Output:
+    """What a command writes; it is ended when nobody reads any more."""
+
+    def __init__(self, process: subprocess.Popen[bytes], said: Any) -> None:
+        assert process.stdout is not None
+        self._process, self._said, self._stdout = process, said, process.stdout
+        self._waiting = select.poll()
+        self._waiting.register(self._stdout, select.POLLIN)
+        _running.add(self)
+
+    def read(self, size: int) -> bytes:
+        if not self._waiting.poll(places.TIMEOUT * 1000):
+            raise Passing(f"the command writes nothing for {places.TIMEOUT:g} s")
+        data = os.read(self._stdout.fileno(), size)
+        if not data:
+            self._check_end()
+        return data
+
+    def close(self) -> None:
+        self.end()
+        _running.discard(self)
+        self._stdout.close()
+        self._said.close()
+        self._process.wait()
+
+    def end(self) -> None:
+        """End the command and all that it has started."""
+        with suppress(ProcessLookupError, PermissionError):  # macOS: it has ended
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _check_end(self) -> None:
+        try:
+            code = self._process.wait(places.TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise Passing("the command closes its output and does not end") from None
+        if code:
+            self._said.seek(0)
+            words = self._said.read().decode(errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(words) if line.strip()), "no words")
+            raise Passing(f"the command ends with {code}: {last:.200}")
+
+
+_running: WeakSet[_Output] = WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """A command that writes nothing would not notice that nobody reads any more."""
+    for output in list(_running):
+        output.end()
