@@ -17,6 +17,7 @@ import torch
 
 from sptmod_dist.data import shared_memory
 from sptmod_dist.data.geometry import ShardError
+from sptmod_dist.data.loader import GroupLoader
 from sptmod_dist.data.resident import InMemory, OnDevice, decode, resident_samples
 from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.data.shared_memory import SharedMemory
@@ -171,3 +172,18 @@ def test_decoding_reports_a_damaged_record(tmp_path: Path) -> None:
     train = ShardSet.open(folder)
     with pytest.raises(ShardError, match="shard-00001.tar has changed bytes"):
         decode(train, np.empty(resident_samples(train), np.float32), workers=2)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_gathers_and_gets_the_same_batches(train: ShardSet) -> None:
+    held = OnDevice(train, torch.device("cuda"))
+    plain = GroupLoader(train, 4, 0, 1, 5, workers=0)
+    pinned = GroupLoader(train, 4, 0, 1, 5, workers=2, pin_memory=True)
+    for one, two, three in zip(
+        plain.groups(0), pinned.groups(0), GroupLoader(held, 4, 0, 1, 5).groups(0), strict=True
+    ):
+        assert two.input.is_pinned() and three.input.is_cuda
+        for name in ("input", "output", "controls"):
+            expected = getattr(one, name)
+            assert torch.equal(getattr(two, name), expected)
+            assert torch.equal(getattr(three, name).cpu(), expected)
