@@ -48,7 +48,7 @@ class DataConfig:
     """Read the training set as a stream by WebDataset, for sets larger than any disk: the order is
     shuffled by shard and in a buffer only, and belongs to the number of processes."""
     stream_buffer: int = 256
-    """Sequences in a stream's shuffle buffer, in each worker."""
+    """Sequences in a stream's shuffle buffer, in each process."""
     cache_folder: str = "~/.cache/sptmod-dist"
     """Holds the shards that came over the network; a node's processes share it."""
     cache_gigabytes: float = 50.0
