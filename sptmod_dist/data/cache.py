@@ -5,10 +5,13 @@ kernel takes from a process that dies; a shard is visible only when it is whole;
 gets a descriptor, which lives on when the shard has to leave. Where shards come from is not known
 here.
 
-    FOLDER/SET/shard-00000.tar      whole
-    FOLDER/SET/shard-00000.part     on its way, as large as it will be
-    FOLDER/SET/.shard-00000.lock    held by whoever fetches it
-    FOLDER/.lock                    held for moments, while room is made
+    FOLDER/<SHA-256>.tar      whole
+    FOLDER/<SHA-256>.part     on its way, as large as it will be
+    FOLDER/.<SHA-256>.lock    held by whoever fetches it
+    FOLDER/.lock              held for moments, while room is made
+
+A whole shard is not hashed again: whoever reads it checks sums of all that is read. The files are
+made with the process's umask: users share a folder that is theirs by its group and umask 002.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -42,78 +46,104 @@ class Cache:
     """
 
     def __init__(self, folder: str | Path, limit: int) -> None:
-        self.folder, self.limit = Path(folder).expanduser(), limit
+        try:
+            self.folder, self.limit = Path(folder).expanduser(), limit
+        except RuntimeError:
+            raise ShardError(
+                f"{folder}: there is no such home folder: set data.cache_folder to another folder"
+            ) from None
         with self._explained():
             self.folder.mkdir(parents=True, exist_ok=True)
             with _locked(self.folder / ".lock"):
                 pass
 
-    def path(self, name: str, shard: Shard) -> Path:
-        """Where a shard of a set stands."""
-        return self.folder / name / shard.name
+    def path(self, shard: Shard) -> Path:
+        """Where a shard stands, of whatever set it is."""
+        return self.folder / f"{shard.sha256}.tar"
 
-    def open(self, name: str, shard: Shard, fetch: Fetch) -> int:
+    def require_room(self, shard: Shard, place: str) -> None:
+        """Refuse a shard that could never be kept.
+
+        Args:
+            place: of its set, for the message.
+
+        Raises:
+            ShardError: it is larger than all that the cache may hold.
+        """
+        if shard.bytes > self.limit:
+            raise ShardError(
+                f"{place}: {shard.name} has {shard.bytes / 1e9:.3g} GB and the cache may hold "
+                f"{self.limit / 1e9:.3g}: set data.cache_gigabytes higher"
+            )
+
+    def open(self, shard: Shard, fetch: Fetch) -> int:
         """A descriptor of a shard, which is fetched if it is not there; the caller closes it.
 
         Args:
-            name: of the set: letters and digits.
-            shard: of the set.
+            shard: one that passed `require_room`.
             fetch: gets it; called by one thread of one process of the node at a time.
 
         Raises:
             ShardError: there is no room for it, or whatever `fetch` raises.
         """
-        path = self.path(name, shard)
-        found = _take(path, shard)
-        if found is not None:
-            return found
         with self._explained():
-            path.parent.mkdir(exist_ok=True)
-            with _locked(_lock_of(path)):
-                found = _take(path, shard)
-                return self._fetched(path, shard, fetch) if found is None else found
+            found = self._take(shard)
+            if found is not None:
+                return found
+            self.folder.mkdir(parents=True, exist_ok=True)  # it may have been emptied meanwhile
+            with _locked(_lock_of(self.path(shard))):
+                found = self._take(shard)
+                return self._fetched(shard, fetch) if found is None else found
 
-    def _fetched(self, path: Path, shard: Shard, fetch: Fetch) -> int:
-        part = path.with_suffix(".part")
+    def _take(self, shard: Shard) -> int | None:
+        """A descriptor of a whole shard, which has been used just now; None if it is not there."""
+        try:  # without waiting for a writer, should it be a pipe
+            path = self.path(shard)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != shard.bytes:
+            os.close(descriptor)
+            return None  # damaged: what is fetched takes its place
+        with suppress(OSError):  # another user's: it only looks longer unused
+            os.utime(descriptor)
+        return descriptor
+
+    def _fetched(self, shard: Shard, fetch: Fetch) -> int:
+        part = self.path(shard).with_suffix(".part")
         descriptor = self._reserve(part, shard.bytes)
         try:
             fetch(descriptor)
             os.fsync(descriptor)  # a power cut must not leave its size without its content
-            part.rename(path)
+            with _locked(self.folder / ".lock"):
+                if _is_at(descriptor, part):  # else somebody has emptied the folder by hand
+                    part.rename(self.path(shard))
         except BaseException:
+            if _is_at(descriptor, part):
+                part.unlink(missing_ok=True)
             os.close(descriptor)
-            part.unlink(missing_ok=True)
             raise
         return descriptor
 
     def _reserve(self, part: Path, size: int) -> int:
         """Make room, and a file of this size in it; waits while others' shards are on their way."""
-        if size > self.limit:
-            raise ShardError(
-                f"{part.stem} of {size} bytes is larger than the cache in {self.folder} may be: "
-                "set data.cache_gigabytes higher"
-            )
+        if size > self.limit:  # or it would wait for ever
+            raise ValueError(f"{part} of {size} bytes in a cache of {self.limit}")
         while True:
             with _locked(self.folder / ".lock"):
+                part.unlink(missing_ok=True)  # of somebody who was killed
                 self._sweep()
                 if self._make_room(size):
-                    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-                    try:
-                        _allocate(descriptor, size)
-                        return descriptor
-                    except BaseException:
-                        os.close(descriptor)
-                        part.unlink(missing_ok=True)
-                        raise
+                    return _allocated(part, size)
             time.sleep(0.05)
 
     def _make_room(self, size: int) -> bool:
         """Remove what was used longest ago; False where only shards on their way are left."""
-        files = [*self.folder.glob("*/shard-*.tar"), *self.folder.glob("*/shard-*.part")]
         states = {}
-        for file in files:
+        for file in [*self.folder.glob("*.tar"), *self.folder.glob("*.part")]:
             with suppress(FileNotFoundError):
-                states[file] = file.stat()
+                states[file] = file.lstat()
         used = sum(state.st_size for state in states.values())
         whole = [file for file in states if file.suffix == ".tar"]
         for file in sorted(whole, key=lambda file: states[file].st_mtime_ns):
@@ -125,7 +155,7 @@ class Cache:
 
     def _sweep(self) -> None:
         """Remove what killed processes have left on its way: nobody holds its lock."""
-        for part in self.folder.glob("*/shard-*.part"):
+        for part in self.folder.glob("*.part"):
             with suppress(BlockingIOError), _locked(_lock_of(part), wait=False):
                 part.unlink(missing_ok=True)
 
@@ -149,33 +179,37 @@ def _lock_of(path: Path) -> Path:
     return path.with_name(f".{path.stem}.lock")
 
 
+def _allocated(part: Path, size: int) -> int:
+    """A new file that has its room on the disk already."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(part, flags, 0o666)
+    try:
+        _allocate(descriptor, size)
+    except BaseException:
+        os.close(descriptor)
+        part.unlink(missing_ok=True)
+        raise
+    return descriptor
+
+
 def _allocate(descriptor: int, size: int) -> None:
     """Take a file's room now, so that a full disk is said at once; or else only count it."""
     try:
         if hasattr(os, "posix_fallocate"):
-            return os.posix_fallocate(descriptor, 0, size)
+            os.posix_fallocate(descriptor, 0, size)
+            return
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
     os.ftruncate(descriptor, size)
 
 
-def _take(path: Path, shard: Shard) -> int | None:
-    """A descriptor of a whole shard, which has been used just now; None where it is not there."""
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file still stands there."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ShardError(
-            f"{path} cannot be read ({error.strerror}): delete it, it is fetched again"
-        ) from None
-    if os.fstat(descriptor).st_size != shard.bytes:
-        os.close(descriptor)
-        return None  # damaged: what is fetched takes its place
-    with suppress(OSError):  # another user's: it only looks longer unused
-        os.utime(path)
-    return descriptor
+        return False
 
 
 @contextmanager
@@ -186,4 +220,6 @@ def _locked(path: Path, wait: bool = True) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
+        with suppress(OSError):  # else a process that was forked meanwhile would hold it on
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

@@ -18,7 +18,9 @@ from weakref import WeakSet
 
 from sptmod_dist.data import places
 from sptmod_dist.data.geometry import ShardError
-from sptmod_dist.data.places import PIPE, Opened, Passing, pass_over
+from sptmod_dist.data.places import PIPE, Opened, Passing, Staying, in_words, pass_over
+
+_SAID = 4096  # bytes of the standard error that are looked at
 
 
 class Command:
@@ -45,8 +47,17 @@ class Command:
 
     def open(self, name: str, start: int) -> Opened:
         """See `Place`."""
-        said = tempfile.TemporaryFile()
-        command = self._command.replace("{}", shlex.quote(name))
+        try:
+            output = _started(self._command.replace("{}", shlex.quote(name)))
+        except (OSError, ValueError) as error:
+            raise Staying(f"the command cannot be run: {in_words(error)}") from None
+        pass_over(output, start)
+        return Opened(output, None)
+
+
+def _started(command: str) -> _Output:
+    said = tempfile.TemporaryFile()
+    try:
         process = subprocess.Popen(
             ["/bin/sh", "-c", command],
             stdin=subprocess.DEVNULL,
@@ -54,9 +65,10 @@ class Command:
             stderr=said,
             start_new_session=True,  # so that all of it can be ended
         )
-        output = _Output(process, said)
-        pass_over(output, start)
-        return Opened(output, None)
+    except BaseException:
+        said.close()
+        raise
+    return _Output(process, said)
 
 
 class _Output:
@@ -85,7 +97,9 @@ class _Output:
         self._process.wait()
 
     def end(self) -> None:
-        """End the command and all that it has started."""
+        """End the command, if it has not ended, and all that it has started."""
+        if self._process.returncode is not None:
+            return  # its number may be another's by now
         with suppress(ProcessLookupError, PermissionError):  # macOS: it has ended
             os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -95,17 +109,18 @@ class _Output:
         except subprocess.TimeoutExpired:
             raise Passing("the command closes its output and does not end") from None
         if code:
-            self._said.seek(0)
+            self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - _SAID))
             words = self._said.read().decode(errors="replace").split("\n")
-            last = next((line.strip() for line in reversed(words) if line.strip()), "no words")
-            raise Passing(f"the command ends with {code}: {last:.200}")
+            last = next((line for line in reversed(words) if line.strip()), "no words")
+            raise Passing(f"the command ends with {code}: {in_words(last)}")
 
 
 _running: WeakSet[_Output] = WeakSet()
+_here = os.getpid()
 
 
 @atexit.register
 def _end_all() -> None:
     """A command that writes nothing would not notice that nobody reads any more."""
-    for output in list(_running):
+    for output in list(_running) if os.getpid() == _here else []:  # not what a parent runs
         output.end()

@@ -46,19 +46,18 @@ class Download(io.RawIOBase):
         """At most so many of the next bytes; none at the end."""
         if size < 0:
             return b"".join(iter(lambda: self.read(1 << 20), b""))
-        while True:
+        while size:
             try:
                 return self._read(size)
             except Passing as fault:
                 self._wait(fault)
             except Staying as fault:
                 raise self._given_up(str(fault)) from None
+        return b""
 
     def close(self) -> None:
         """Let go of the connection."""
-        if self._opened is not None:
-            self._opened.stream.close()
-            self._opened = None
+        self._let_go()
         super().close()
 
     def _read(self, size: int) -> bytes:
@@ -94,13 +93,16 @@ class Download(io.RawIOBase):
             raise Passing(f"it breaks off after {self._done} bytes, {missing} are missing")
 
     def _wait(self, fault: Passing) -> None:
-        if self._opened is not None:
-            self._opened.stream.close()
-            self._opened = None
+        self._let_go()
         self._tries += 1
         if self._tries >= TRIES:
             raise self._given_up(f"{fault}, {TRIES} times in a row") from None
         time.sleep(PAUSES[self._tries - 1])
+
+    def _let_go(self) -> None:
+        if self._opened is not None:
+            self._opened.stream.close()
+            self._opened = None
 
     def _given_up(self, fault: str) -> ShardError:
         return ShardError(

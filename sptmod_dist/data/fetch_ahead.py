@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from sptmod_dist.errors import UserError
-
 
 class FetchAhead:
     """Runs along an order until all is fetched, or until it is closed.
@@ -58,7 +56,7 @@ class FetchAhead:
 
     def _run(self) -> None:
         while (number := self._next()) is not None:
-            with suppress(UserError):
+            with suppress(Exception):
                 self._fetch(number)
 
     def _next(self) -> int | None:

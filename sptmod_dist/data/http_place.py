@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from sptmod_dist import __version__
 from sptmod_dist.data import places
-from sptmod_dist.data.places import Opened, Passing, Staying, pass_over
+from sptmod_dist.data.places import Opened, Passing, Staying, in_words, pass_over
 
 _PASSING = (408, 425, 429)  # and all from 500 on
 _IN_URLS = "/?%:@!$&'()*+,;=~"  # what stands in a URL as it is
@@ -35,17 +35,7 @@ class Server:
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._authorization = "Basic " + base64.b64encode(pair.encode()).decode()
-        self._opener = urllib.request.OpenerDirector()
-        for handler in (
-            urllib.request.ProxyHandler,
-            urllib.request.HTTPHandler,
-            urllib.request.HTTPSHandler,
-            _Redirects,
-            urllib.request.HTTPDefaultErrorHandler,
-            urllib.request.HTTPErrorProcessor,
-            urllib.request.UnknownHandler,
-        ):
-            self._opener.add_handler(handler())
+        self._opener = _opener()
 
     def open(self, name: str, start: int) -> Opened:
         """See `Place`."""
@@ -65,17 +55,33 @@ class Server:
         except urllib.error.HTTPError as error:
             error.close()
             kind = Passing if error.code >= 500 or error.code in _PASSING else Staying
-            words = str(error.reason).split("\n")[0]
-            raise kind(f"the server answers {error.code} {words}") from None
+            raise kind(f"the server answers {error.code} {in_words(error.reason)}") from None
         except urllib.error.URLError as error:
             stays = isinstance(error.reason, ssl.SSLCertVerificationError)
             kind = Staying if stays or "unknown url" in str(error) else Passing
-            raise kind(str(error.reason)) from None
+            raise kind(in_words(error.reason)) from None
         except (http.client.InvalidURL, ValueError) as error:
-            raise Staying(str(error)) from None
+            raise Staying(in_words(error)) from None
         except (OSError, http.client.HTTPException) as error:
-            raise Passing(str(error) or type(error).__name__) from None
+            raise Passing(in_words(error)) from None
         return cast(http.client.HTTPResponse, answer)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Without files, FTP and whatever else urllib would follow a redirection to."""
+    proxies = urllib.request.getproxies()
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler({k: v for k, v in proxies.items() if k in ("http", "https")}),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        _Redirects(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -92,11 +98,11 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 def _begin(answer: http.client.HTTPResponse, start: int) -> Opened:
     """Check an answer; where the server gave the whole file, pass over what was not asked for."""
-    encoding = answer.headers.get("Content-Encoding", "identity")
+    encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
     part = answer.headers.get("Content-Range", "")
     if encoding != "identity":
         answer.close()
-        raise Staying(f"the server sends it encoded ({encoding})")
+        raise Staying(f"the server sends it encoded ({in_words(encoding)})")
     if start and answer.status == 206:
         if not part.startswith(f"bytes {start}-"):
             answer.close()
@@ -104,7 +110,7 @@ def _begin(answer: http.client.HTTPResponse, start: int) -> Opened:
         start = 0
     body = _Body(answer)
     pass_over(body, start)
-    return Opened(body, answer.length)
+    return Opened(body, body.left)
 
 
 class _Body:
@@ -112,9 +118,16 @@ class _Body:
 
     def __init__(self, answer: http.client.HTTPResponse) -> None:
         self._answer, self.close = answer, answer.close
+        self.left = answer.length
 
     def read(self, size: int) -> bytes:
+        """What has come, so that a stall takes nothing of it away again."""
+        if self.left is not None:  # before Python 3.12 `read1` does not count
+            size = min(size, self.left)
         try:
-            return self._answer.read(size)
+            data = self._answer.read1(size)
         except (OSError, http.client.HTTPException) as error:
-            raise Passing(str(error) or type(error).__name__) from None
+            raise Passing(in_words(error)) from None
+        if self.left is not None:
+            self.left -= len(data)
+        return data

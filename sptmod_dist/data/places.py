@@ -26,7 +26,7 @@ class Opened(NamedTuple):
     """A file that has been opened at some byte."""
 
     stream: Any
-    """With `read(n)`, which gives fewer bytes only at the end, and `close()`."""
+    """With `read(n)`, which gives at least one byte before the end, and `close()`."""
     left: int | None
     """Bytes from there to the file's end; None where nobody says."""
 
@@ -57,6 +57,12 @@ def pass_over(stream: Any, count: int) -> None:
     except BaseException:
         stream.close()
         raise
+
+
+def in_words(said: object) -> str:
+    """What somebody else said, fit for a sentence of ours: short and on one line."""
+    text = " ".join(str(said).split()) or type(said).__name__
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]
 
 
 def is_pipe(where: object) -> bool:

@@ -57,9 +57,7 @@ class RemoteSet:
 
     def __init__(self, place: Place, cache: Cache) -> None:
         self._place, self._cache = place, cache
-        self._name = ""
-        self._shards: list[Shard] = []
-        self._numbers: dict[str, int] = {}
+        self._shards: dict[Shard, int] = {}
         self._ahead: list[FetchAhead] = []
 
     @property
@@ -83,24 +81,19 @@ class RemoteSet:
                 "whether the server wants a login"
             )
         index, fingerprint = parse_index(data, f"{self.place}/{INDEX_NAME}")
-        if not self._name:  # later readings compare; what is kept stays that of the first
-            self._name, self._shards = fingerprint[:16], index.shards
-            self._numbers = {shard.name: number for number, shard in enumerate(index.shards)}
+        # Whoever opened the set goes on by its numbers, should there be another set by now.
+        self._shards = self._shards or {shard: n for n, shard in enumerate(index.shards)}
         return index, fingerprint
 
     def check(self, shard: Shard) -> None:
         """See `Source`; servers are not asked before a shard is needed."""
-        if shard.bytes > self._cache.limit:
-            raise ShardError(
-                f"{self.place}: {shard.name} has {shard.bytes / 1e9:.2f} GB and the cache holds "
-                f"{self._cache.limit / 1e9:.2f}: set data.cache_gigabytes higher"
-            )
+        self._cache.require_room(shard, self.place)
 
     def open(self, shard: Shard) -> int:
         """See `Source`."""
         descriptor = self._open(shard)
         for ahead in list(self._ahead):
-            ahead.used(self._numbers[shard.name])
+            ahead.used(self._shards[shard])
         return descriptor
 
     def stream(self, shard: Shard) -> BinaryIO:
@@ -109,7 +102,7 @@ class RemoteSet:
 
     def path(self, shard: Shard) -> str:
         """See `Source`."""
-        kept = self._cache.path(self._name, shard)
+        kept = self._cache.path(shard)
         if kept.exists():
             return f"{kept} (of {self.place}; if it is damaged, delete it)"
         return f"{self.place}/{shard.name}"
@@ -124,7 +117,10 @@ class RemoteSet:
         """See `Source`; never further ahead than half of what the cache holds."""
         room = self._cache.limit // max(shard.bytes for shard in self._shards) // 2
         enough = len(self._shards) if self.fits else None
-        ahead = FetchAhead(shards, self._get, max(1, room), enough, FETCHERS)
+        entries = list(self._shards)
+        ahead = FetchAhead(
+            shards, lambda number: self._get(entries[number]), max(1, room), enough, FETCHERS
+        )
         self._ahead.append(ahead)
         try:
             yield
@@ -132,20 +128,29 @@ class RemoteSet:
             self._ahead.remove(ahead)
             ahead.close()
 
-    def _get(self, number: int) -> None:
-        os.close(self._open(self._shards[number]))
+    def _get(self, shard: Shard) -> None:
+        os.close(self._open(shard))
 
     def _open(self, shard: Shard) -> int:
-        return self._cache.open(self._name, shard, lambda file: self._fetch(shard, file))
+        return self._cache.open(shard, lambda file: self._fetch(shard, file))
 
     def _fetch(self, shard: Shard, descriptor: int) -> None:
         sha256, done = hashlib.sha256(), 0
         with closing(Download(self._place, shard.name, shard.bytes)) as download:
             while portion := download.read(_PORTION):
                 sha256.update(portion)
-                done += os.pwrite(descriptor, portion, done)
+                _write(descriptor, portion, done)
+                done += len(portion)
         if sha256.hexdigest() != shard.sha256:
             raise ShardError(
                 f"{self.place}/{shard.name} is another than the index says (its SHA-256 differs): "
                 "copy the whole set there again"
             )
+
+
+def _write(descriptor: int, data: bytes, offset: int) -> None:
+    """Write all of it: `pwrite` may write less."""
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written

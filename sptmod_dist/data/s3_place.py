@@ -7,7 +7,7 @@ from urllib.parse import SplitResult
 
 from sptmod_dist.data import places
 from sptmod_dist.data.geometry import ShardError
-from sptmod_dist.data.places import Opened, Passing, Staying
+from sptmod_dist.data.places import Opened, Passing, Staying, in_words
 
 
 class Bucket:
@@ -20,17 +20,19 @@ class Bucket:
                 "remove them, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
         self.shown = f"s3://{parts.netloc}{parts.path}".rstrip("/")
+        if parts.query or parts.fragment:
+            raise ShardError(f"{self.shown} goes on with ? or #: give a bucket and a folder alone")
+        limits = {"connect_timeout": places.TIMEOUT, "read_timeout": places.TIMEOUT}
+        config = {**limits, "retries": {"max_attempts": 0}}  # that is our own matter
         try:
             import fsspec
 
-            self._files = fsspec.filesystem(
-                "s3",
-                config_kwargs={"connect_timeout": places.TIMEOUT, "read_timeout": places.TIMEOUT},
-            )
+            self._files = fsspec.filesystem("s3", config_kwargs=config, skip_instance_cache=True)
         except ImportError:
             raise ShardError(
                 f"{self.shown} needs s3fs: pip install -c constraints.txt 'sptmod-dist[remote]'"
             ) from None
+        self._files.retries = 1
 
     def open(self, name: str, start: int) -> Opened:
         """See `Place`."""
@@ -40,12 +42,12 @@ class Bucket:
             file = self._files.open(f"{self.shown}/{name}", block_size=2**24)
             file.seek(start)
         except FileNotFoundError:
-            raise Staying("there is no such object") from None
+            raise Staying("there is no such object or bucket") from None
         except PermissionError as error:
-            raise Staying(f"permission denied ({error})") from None
+            raise Staying(f"permission denied, {in_words(error)}") from None
         except Exception as error:  # botocore has errors of many kinds
             kind = Staying if "Credentials" in type(error).__name__ else Passing
-            raise kind(f"{type(error).__name__}: {error}") from None
+            raise kind(in_words(error)) from None
         return Opened(_Object(file), file.size - start)
 
 
@@ -59,4 +61,4 @@ class _Object:
         try:
             return bytes(self._file.read(size))
         except Exception as error:
-            raise Passing(f"{type(error).__name__}: {error}") from None
+            raise Passing(in_words(error)) from None
