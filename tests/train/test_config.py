@@ -188,8 +188,8 @@ def test_every_configuration_that_is_shipped_is_whole() -> None:
 @given(
     name=st.text(
         st.characters(exclude_characters="/\\", exclude_categories=["Cs"], min_codepoint=32),
-        min_size=1,
-    ),
+        max_size=50,  # of four bytes each, at most: a folder's name takes 200
+    ).filter(lambda name: name.strip() not in ("", ".", "..")),
     rate=st.floats(min_value=1e-300, max_value=1e300),
     seed=st.integers(0, 2**63 - 1),
     preset=st.sampled_from(sorted(PRESETS)),
@@ -203,7 +203,7 @@ def test_the_resolved_yaml_loads_back_to_an_equal_configuration(
     model = {"preset": preset} if spn else {"preset": preset, "spn": None}
     data = {"train": "a", "validation": "b", "test": test}
     given = {
-        "name": name if name.strip(".") else "run",
+        "name": name,
         "seed": seed,
         "lengths": lengths,
         "optimizer": {"learning_rate": rate},
