@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol
 
 from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.index_checks import read_index
+from sptmod_dist.data.recordings import SPLITS
 from sptmod_dist.data.shard_file import check_shard, open_shard
 from sptmod_dist.data.shard_index import HOW_TO_BUILD, INDEX_NAME, Index, Shard
 
@@ -90,7 +91,7 @@ class LocalFolder:
                 f"{folder} is no folder with shards (looked in {folder.absolute().parent}): build "
                 f"it with `{HOW_TO_BUILD}`"
             )
-        inside = [path.parent.name for path in sorted(folder.glob(f"*/{INDEX_NAME}"))]
+        inside = [split for split in SPLITS if (folder / split / INDEX_NAME).exists()]
         if inside and not (folder / INDEX_NAME).exists():
             raise ShardError(
                 f"{folder} holds the sets {', '.join(inside)}: name one, such as "
