@@ -62,17 +62,21 @@ class FetchAhead:
     def _next(self) -> int | None:
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._closed or len(self._waiting) < self._room)
-                if self._closed or len(self._fetched) == self._enough:
+                self._changed.wait_for(lambda: self._is_over or len(self._waiting) < self._room)
+                if self._is_over:
                     return None
                 place, number = next(self._order, (0, None))
                 if number is None:
                     return None
                 if number in self._waiting or number in self._fetched:
                     continue
-                if place < self._reached and self._enough is None:
-                    continue  # whoever needed it was faster, and it may be gone again
-                self._waiting.add(number)
                 if self._enough is not None:
                     self._fetched.add(number)
-                return number
+                    self._changed.notify_all()
+                if place >= self._reached:  # else whoever needed it was faster
+                    self._waiting.add(number)
+                    return number
+
+    @property
+    def _is_over(self) -> bool:
+        return self._closed or len(self._fetched) == self._enough
