@@ -76,7 +76,7 @@ def convert_parser() -> ArgumentParser:
 def _add_writing(parser: ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace sets that are there")
     parser.add_argument(
-        "--workers", type=int, help="threads, each with a recording in memory; all cores"
+        "--workers", type=int, help="threads, each with a recording in memory; 1 a core, at most 8"
     )
 
 

@@ -57,7 +57,7 @@ def build_sets(
         sequences_per_record: of the training set; the others' records are whole items.
         sample_format: a name in `FORMATS`.
         distinct_settings: refuse a setting of the controls that stands in two splits.
-        workers: threads, each with one recording in memory; None for as many as there are cores.
+        workers: threads, each with one recording in memory; None for one a core, at most 8.
 
     Returns:
         The sets' folders.

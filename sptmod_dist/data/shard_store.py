@@ -22,6 +22,8 @@ from sptmod_dist.data.shards import ShardSet
 
 Say = Callable[[str], object]
 
+_MOST_THREADS = 8  # unless more are asked for
+
 
 def store_sets(
     out: Path, sets: Sequence[NewSet], overwrite: bool, workers: int | None, say: Say
@@ -36,7 +38,7 @@ def store_sets(
             left alone.
         sets: one a split.
         overwrite: make them anew, whatever sets are there.
-        workers: threads, each with one recording in memory; None for as many as there are cores.
+        workers: threads, each with one recording in memory; None for one a core, at most 8.
         say: called with each line of the account.
 
     Returns:
@@ -87,11 +89,12 @@ def _make(out: Path, sets: Sequence[NewSet], present: list[str], workers: int, s
 
 
 def _cores() -> int:
-    """Those that this process may use, where the system tells."""
+    """Those that this process may use, where the system tells; each thread holds a recording."""
     try:
-        return len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
-        return os.cpu_count() or 1
+        cores = os.cpu_count() or 1
+    return min(cores, _MOST_THREADS)
 
 
 def _digest(sets: Sequence[NewSet]) -> str:
