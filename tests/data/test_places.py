@@ -27,6 +27,8 @@ from sptmod_dist.data.shard_index import dump
 from sptmod_dist.data.shards import ShardSet
 
 BODY = os.urandom(50_000)
+SLEEP = f"sleep 55.{os.getpid()}"
+"""Told from the commands of other tests that run at the same time."""
 
 
 class Asked(BaseHTTPRequestHandler):
@@ -279,8 +281,8 @@ def test_no_name_of_an_index_reaches_a_shell(
     [
         ("echo {}; echo no such host >&2; exit 3", "the command ends with 3: no such host"),
         ("echo {}; kill -9 $$", "the command ends with -9: no words"),
-        ("echo {}; exec >&-; sleep 55.5", "closes its output and does not end"),
-        ("sleep 55.5; echo {}", "writes nothing for 0.3 s"),
+        (f"echo {{}}; exec >&-; {SLEEP}", "closes its output and does not end"),
+        (f"{SLEEP}; echo {{}}", "writes nothing for 0.3 s"),
         ("no-such-program-anywhere {}", "the command ends with 127: .*no-such-program-anywhere"),
     ],
 )
@@ -289,18 +291,18 @@ def test_a_command_that_fails_is_told_of_and_ended(command: str, words: str) -> 
     with pytest.raises(ShardError, match=words):
         get(f"pipe:{command}")
     assert len(os.listdir("/dev/fd")) == open_before
-    assert not running("sleep 55.5")
+    assert not running(SLEEP)
 
 
 def test_a_command_that_does_not_get_so_far_again_is_ended() -> None:
     with pytest.raises(places.Passing):
-        place_of("pipe:echo {}; sleep 55.6").open("a", 100)
-    assert not running("sleep 55.6")
+        place_of(f"pipe:echo {{}}; {SLEEP}").open("a", 100)
+    assert not running(SLEEP)
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, None])
 def test_commands_end_with_the_program(tmp_path: Path, end: signal.Signals | None) -> None:
-    where = shlex.quote(f"pipe:echo $$ > {tmp_path}/pid; exec sleep 55.7 {{}}")
+    where = shlex.quote(f"pipe:echo $$ > {tmp_path}/pid; exec {SLEEP}{{}}")
     program = (
         "import threading, time\n"
         "from sptmod_dist.data.addresses import place_of\n"
@@ -314,7 +316,7 @@ def test_commands_end_with_the_program(tmp_path: Path, end: signal.Signals | Non
     if end:
         process.send_signal(end)
     process.communicate(timeout=10)
-    assert not running("sleep 55.7")
+    assert not running(SLEEP)
 
 
 def running(command: str) -> bool:
