@@ -31,6 +31,7 @@ from sptmod_dist.data.shard_index import Shard
 Fetch = Callable[[int], None]
 """Writes a shard to a descriptor, or raises a ShardError."""
 
+_SHA256 = "[0-9a-f]" * 64  # whatever else is in the folder is not ours to count or to remove
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -141,7 +142,7 @@ class Cache:
     def _make_room(self, size: int) -> bool:
         """Remove what was used longest ago; False where only shards on their way are left."""
         states = {}
-        for file in [*self.folder.glob("*.tar"), *self.folder.glob("*.part")]:
+        for file in [*self.folder.glob(f"{_SHA256}.tar"), *self.folder.glob(f"{_SHA256}.part")]:
             with suppress(FileNotFoundError):
                 states[file] = file.lstat()
         used = sum(state.st_size for state in states.values())
@@ -155,7 +156,7 @@ class Cache:
 
     def _sweep(self) -> None:
         """Remove what killed processes have left on its way: nobody holds its lock."""
-        for part in self.folder.glob("*.part"):
+        for part in self.folder.glob(f"{_SHA256}.part"):
             with suppress(BlockingIOError), _locked(_lock_of(part), wait=False):
                 part.unlink(missing_ok=True)
 

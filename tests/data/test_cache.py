@@ -105,6 +105,17 @@ def test_what_was_used_longest_ago_leaves_first(tmp_path: Path) -> None:
     assert len(left(tmp_path)) == 3
 
 
+def test_what_is_not_the_caches_own_stays(tmp_path: Path) -> None:
+    names = ["holidays.tar", "shard-00000.tar", "x.part"]
+    for name in names:
+        (tmp_path / name).write_bytes(bytes(SIZE))
+    cache = Cache(tmp_path, 2 * SIZE)
+    for number in range(4):
+        take(cache, number)
+    assert all((tmp_path / name).exists() for name in names)
+    assert held(cache) == {2, 3}
+
+
 def test_shards_of_equal_content_are_kept_once(tmp_path: Path) -> None:
     cache, fetched = Cache(tmp_path, 9 * SIZE), list[int]()
     take(cache, 0, fetched)
