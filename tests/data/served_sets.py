@@ -99,12 +99,12 @@ def stall(answer: Answer) -> None:
     answer.begin(length=len(answer.rest))
     answer.wfile.write(answer.rest[:2000])
     answer.wfile.flush()
-    time.sleep(0.6)
+    time.sleep(0.5)
 
 
 def silence(answer: Answer) -> None:
     """Not even a head."""
-    time.sleep(0.6)
+    time.sleep(0.5)
 
 
 def reset(answer: Answer) -> None:

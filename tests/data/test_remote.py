@@ -27,7 +27,7 @@ Fault = Callable[[Answer], None]
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "TIMEOUT", 0.3)
+    monkeypatch.setattr(places, "TIMEOUT", 0.2)
     monkeypatch.setattr(downloads, "PAUSES", (0.01, 0.01, 0.01))
     monkeypatch.setenv("no_proxy", "*")
 
