@@ -81,7 +81,7 @@ def _open_sets(config: TrainConfig) -> tuple[ShardSet, ShardSet]:
     # The training set says which controls there are and at what rate; the other sets and the
     # model's lengths must follow.
     has = sets["train"].geometry
-    geometry = needs_of(config).geometry(has.sample_rate, has.controls, config.data.train)
+    geometry = needs_of(config).geometry(has.sample_rate, has.controls, sets["train"].place)
     for split, shards in sets.items():
         shards.require_split(split, f"data.{split}")
         shards.require(geometry, REMEDY)
