@@ -119,8 +119,9 @@ def _build_shards(argv: Sequence[str]) -> int:
     config, own = parse_settings(build_parser(), argv, BUILD_OPTIONS, complete=False)
     config.check_shards()
     for name in ("manifest", "out"):
-        if name not in own:
+        if not own.get(name):
             raise UserError(f"{PROGRAM} shards build: --{name} is missing; see --help")
+    _require_here("shards build", own["out"])
     build_sets(
         Manifest.read(own["manifest"]),
         own["out"],
@@ -143,6 +144,7 @@ def _convert_shards(argv: Sequence[str]) -> int:
 
     config, own = parse_settings(convert_parser(), argv, CONVERT_OPTIONS, complete=False)
     config.check_shards()
+    _require_here("shards convert", own["sets"], own["out"])
     data = config.data
     shard_bytes = data.shard_megabytes * 1_000_000
     convert_sets(
@@ -157,6 +159,15 @@ def _convert_shards(argv: Sequence[str]) -> int:
     return 0
 
 
+def _require_here(command: str, *folders: str) -> None:
+    from sptmod_dist.data.places import is_remote
+
+    for folder in folders:
+        if not folder or is_remote(folder):
+            named = f"{folder} is none" if folder else "the name is empty"
+            raise UserError(f"{PROGRAM} {command}: give a folder on this machine; {named}")
+
+
 def _threads(own: Mapping[str, Any]) -> int | None:
     workers = own.get("workers")
     if workers is not None and workers < 1:
@@ -166,6 +177,7 @@ def _threads(own: Mapping[str, Any]) -> int | None:
 
 def _verify_shards(argv: Sequence[str]) -> int:
     folder = parse(folder_parser("shards verify"), argv).folder
+    _require_here("shards verify", folder)
     from sptmod_dist.data.shard_verify import verify
 
     faults = verify(folder)
@@ -174,11 +186,15 @@ def _verify_shards(argv: Sequence[str]) -> int:
 
 
 def _describe_shards(argv: Sequence[str]) -> int:
-    folder = parse(folder_parser("shards info"), argv).folder
+    where = parse(folder_parser("shards info"), argv).folder
+    from sptmod_dist.data.remote import open_source
     from sptmod_dist.data.shard_account import describe
     from sptmod_dist.data.shards import ShardSet
+    from sptmod_dist.train.config import DataConfig
 
-    print(describe(ShardSet.open(folder)))
+    data = DataConfig()
+    source = open_source(where, data.cache_folder, data.cache_gigabytes)
+    print(describe(ShardSet.of(source)))
     return 0
 
 

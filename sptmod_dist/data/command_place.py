@@ -11,7 +11,7 @@ import select
 import shlex
 import signal
 import subprocess
-import tempfile
+import time
 from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
@@ -56,44 +56,59 @@ class Command:
 
 
 def _started(command: str) -> _Output:
-    said = tempfile.TemporaryFile()
-    try:
-        process = subprocess.Popen(
+    return _Output(
+        subprocess.Popen(
             ["/bin/sh", "-c", command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=subprocess.PIPE,
             start_new_session=True,  # so that all of it can be ended
         )
-    except BaseException:
-        said.close()
-        raise
-    return _Output(process, said)
+    )
 
 
 class _Output:
     """What a command writes; it is ended when nobody reads any more."""
 
-    def __init__(self, process: subprocess.Popen[bytes], said: Any) -> None:
-        assert process.stdout is not None
-        self._process, self._said, self._stdout = process, said, process.stdout
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None and process.stderr is not None
+        self._process, self._stdout, self._stderr = process, process.stdout, process.stderr
+        self._said = b""  # the end of what it says of itself
         self._waiting = select.poll()
-        self._waiting.register(self._stdout, select.POLLIN)
+        for stream in (self._stdout, self._stderr):
+            self._waiting.register(stream, select.POLLIN)
         _running.add(self)
 
     def read(self, size: int) -> bytes:
-        if not self._waiting.poll(places.TIMEOUT * 1000):
+        if not self._wait_for(self._stdout):
             raise Passing(f"the command writes nothing for {places.TIMEOUT:g} s")
         data = os.read(self._stdout.fileno(), size)
         if not data:
+            self._waiting.unregister(self._stdout)
             self._check_end()
         return data
+
+    def _wait_for(self, stream: Any) -> bool:
+        """Whether a stream has something or has ended; meanwhile hear what the command says."""
+        deadline = time.monotonic() + places.TIMEOUT
+        while (left := deadline - time.monotonic()) > 0:
+            ready = {descriptor for descriptor, _ in self._waiting.poll(left * 1000)}
+            if self._stderr.fileno() in ready:
+                words = os.read(self._stderr.fileno(), 65_536)
+                self._said = (self._said + words)[-_SAID:]
+                if not words:
+                    self._waiting.unregister(self._stderr)
+                    if stream is self._stderr:
+                        return True
+            if stream.fileno() in ready and stream is not self._stderr:
+                return True
+        return False
 
     def close(self) -> None:
         self.end()
         _running.discard(self)
         self._stdout.close()
-        self._said.close()
+        self._stderr.close()
         self._process.wait()
 
     def end(self) -> None:
@@ -104,13 +119,13 @@ class _Output:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _check_end(self) -> None:
+        self._wait_for(self._stderr)
         try:
             code = self._process.wait(places.TIMEOUT)
         except subprocess.TimeoutExpired:
             raise Passing("the command closes its output and does not end") from None
         if code:
-            self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - _SAID))
-            words = self._said.read().decode(errors="replace").split("\n")
+            words = self._said.decode(errors="replace").split("\n")
             last = next((line for line in reversed(words) if line.strip()), "no words")
             raise Passing(f"the command ends with {code}: {in_words(last)}")
 

@@ -10,11 +10,14 @@ import io
 import time
 from typing import Any
 
+from sptmod_dist.data import places
 from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.places import Opened, Passing, Place, Staying
 
 TRIES = 4
 """Attempts in a row that bring no byte, after which a file is given up."""
+LEAST_SPEED = 1000
+"""Bytes a second, over `places.TIMEOUT`, below which an attempt is given up."""
 PAUSES = (0.2, 1.0, 4.0)
 """Seconds before each attempt after the first."""
 
@@ -37,6 +40,7 @@ class Download(io.RawIOBase):
         self._done = 0
         self._left: int | None = None
         self._tries = 0
+        self._waited, self._got = 0.0, 0
 
     def readable(self) -> bool:
         """Yes."""
@@ -64,6 +68,7 @@ class Download(io.RawIOBase):
         stream = self._open()
         if self._size is not None:
             size = min(size, self._size - self._done) or 1  # one more shows that it is longer
+        begun = time.monotonic()
         data: bytes = stream.read(size)
         if not data:
             self._check_end()
@@ -72,12 +77,20 @@ class Download(io.RawIOBase):
             raise Staying(f"it has more than the {self._size} bytes that the index says")
         if self._left is not None:
             self._left -= len(data)
-        if data:
-            self._tries = 0
+        self._check_speed(len(data), time.monotonic() - begun)
         return data
+
+    def _check_speed(self, count: int, waited: float) -> None:
+        """A server that drips is as good as silent; what the reader takes its time for is not."""
+        self._got, self._waited = self._got + count, self._waited + waited
+        if self._got >= LEAST_SPEED * places.TIMEOUT:
+            self._waited, self._got, self._tries = 0.0, 0, 0
+        elif self._waited > places.TIMEOUT and count:
+            raise Passing(f"fewer than {LEAST_SPEED} bytes a second come")
 
     def _open(self) -> Any:
         if self._opened is None:
+            self._waited, self._got = 0.0, 0
             self._opened = self._place.open(self._name, self._done)
             self._left = self._opened.left
             expected = None if self._size is None else self._size - self._done

@@ -11,6 +11,8 @@ import dataclasses
 import gc
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +63,11 @@ def read_index(path: Path) -> tuple[Index, str]:
             format, or anything in it that cannot be.
     """
     try:
-        data = path.read_bytes()
+        # Without waiting for a writer, should it be a pipe.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as f:
+            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+                raise ShardError(f"{path} is no plain file: build the set with `{HOW_TO_BUILD}`")
+            data = f.read()
     except OSError as error:
         raise ShardError(
             f"{path} cannot be read ({error.strerror}): build the set with `{HOW_TO_BUILD}`"

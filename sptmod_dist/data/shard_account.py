@@ -21,7 +21,7 @@ def account(index: Index) -> str:
     return (
         f"{index.split}: {len(index.items)} items, {_sequences(index)} sequences, "
         f"{_recorded(index) / rate / 3600:.3f} hours, {_bytes(index) / 1e6:.1f} MB "
-        f"({inflation(index):.2f} times the recordings), {dropped / rate:.2f} s dropped"
+        f"({inflation(index):.2f} times the recordings' samples), {dropped / rate:.2f} s dropped"
     )
 
 
@@ -84,7 +84,7 @@ def describe(shard_set: ShardSet) -> str:
         ("sequences", f"{_sequences(index)} of {geometry.sequence_length} samples"),
         ("per record", f"{held} sequences (data.sequences_per_record)" if held else "one item"),
         ("dropped", f"{dropped / rate:.1f} s"),
-        ("inflation", f"{inflation(index):.2f} times the recordings"),
+        ("inflation", f"{inflation(index):.2f} times the recordings' samples"),
         ("samples", f"{index.sample_format}{block}"),
         ("bytes", f"{_bytes(index)} ({_size(_bytes(index))}) in {len(index.shards)} shards"),
         *geometry.in_words(),

@@ -86,13 +86,17 @@ class LocalFolder:
     def read_index(self) -> tuple[Index, str]:
         """See `Source`."""
         folder = self.folder
-        if not folder.is_dir():
+        try:
+            is_there, has_index = folder.is_dir(), (folder / INDEX_NAME).exists()
+            inside = [split for split in SPLITS if (folder / split / INDEX_NAME).exists()]
+        except OSError as error:  # such as a name that is too long
+            raise ShardError(f"{str(folder):.100} cannot be read ({error.strerror})") from None
+        if not is_there:
             raise ShardError(
                 f"{folder} is no folder with shards (looked in {folder.absolute().parent}): build "
                 f"it with `{HOW_TO_BUILD}`"
             )
-        inside = [split for split in SPLITS if (folder / split / INDEX_NAME).exists()]
-        if inside and not (folder / INDEX_NAME).exists():
+        if inside and not has_index:
             raise ShardError(
                 f"{folder} holds the sets {', '.join(inside)}: name one, such as "
                 f"{folder / inside[0]}"

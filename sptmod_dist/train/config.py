@@ -337,6 +337,13 @@ def _check_numbers(config: TrainConfig) -> None:
     for key, number in positive.items():
         if number is not None and not (math.isfinite(number) and number > 0):
             raise ConfigError(f"{key} is {number}, but must be greater than 0")
+    at_most = {
+        "data.workers": (config.data.workers, 256),
+        "data.cache_gigabytes": (config.data.cache_gigabytes, 1e9),
+    }
+    for key, (figure, most) in at_most.items():
+        if figure > most:
+            raise ConfigError(f"{key} is {figure:g}, but must be at most {most:g}")
     decay = config.optimizer.weight_decay
     if not (math.isfinite(decay) and decay >= 0):
         raise ConfigError(f"optimizer.weight_decay is {decay}, but must be finite and 0 or more")

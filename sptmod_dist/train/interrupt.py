@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from types import FrameType
@@ -22,7 +23,10 @@ class Interrupt:
         now = time.monotonic()
         if number == signal.SIGINT and self.asked_at is not None and now - self.asked_at > 1:
             raise KeyboardInterrupt
-        self.asked_at = self.asked_at or now
+        if self.asked_at is None:
+            self.asked_at = now
+            if number == signal.SIGINT and os.environ.get("RANK", "0") == "0":
+                os.write(2, b"\nsptmod-dist: stopping after this group; Ctrl-C again ends it now\n")
 
     def release(self) -> None:
         """Give the signals back to whoever had them."""

@@ -328,3 +328,32 @@ def running(command: str) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "yes {} | head -c 100 | while read -r x; do echo $x; sleep 0.1; done; sleep 30",
+        "yes {} >&2",
+    ],
+)
+def test_a_command_that_drips_or_only_complains_is_given_up(command: str) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with closing(Download(place_of(f"pipe:{command}"), "index.json")) as download:
+        begun = time.monotonic()
+        with pytest.raises(ShardError, match="4 times in a row"):
+            while download.read(1000):
+                pass
+    assert time.monotonic() - begun < 10
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_slow_reader_is_not_taken_for_a_slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "TIMEOUT", 0.05)
+    command = place_of("pipe:printf '%08d' 1 2 3 4; : {}")
+    with closing(Download(command, "index.json")) as download:
+        read = []
+        while portion := download.read(4):
+            read.append(portion)
+            time.sleep(0.02)
+    assert b"".join(read) == b"00000001000000020000000300000004"

@@ -45,7 +45,7 @@ def test_the_account_tells_what_was_made(tmp_path: Path) -> None:
     assert said.pop() == f"train: {advice(ShardSet.open(tmp_path / 'out' / 'train').index)}"
     assert [line.split(":")[0] for line in said] == ["train", "validation", "test"]
     stored, source = 17 * SEQUENCE, sum(SAMPLES[n] for n in SAMPLES if n.startswith("train"))
-    assert f"({stored / source:.2f} times the recordings)" in said[0]
+    assert f"({stored / source:.2f} times the recordings' samples)" in said[0]
     assert "4 items, 17 sequences" in said[0]
 
 

@@ -303,3 +303,9 @@ def test_all_differences_are_listed_at_once(built: Path) -> None:
 def test_a_set_of_pieces_has_no_whole_items(built: Path) -> None:
     with pytest.raises(ShardError, match="no whole recordings"):
         ShardSet.open(built / "train").item(0)
+
+
+def test_an_index_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "index.json")
+    with pytest.raises(ShardError, match="index.json is no plain file"):
+        ShardSet.open(tmp_path)

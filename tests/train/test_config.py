@@ -127,6 +127,15 @@ OPTIONS = {
     ("--model.spn.pooling_type", "min"): "--model.spn.pooling_type is 'min', but must be one of",
     ("--model.preset", "big"): "--model.preset: invalid choice: 'big'",
     ("--batch_size", "0"): "hostile.yaml with command line: batch_size is 0",
+    ("--data.workers", "100000"): "data.workers is 100000, but must be at most 256",
+    ("--data.cache_gigabytes", "1e300"): "data.cache_gigabytes is 1e+300, but must be at most",
+    ("--data.cache_gigabytes", "nan"): "--data.cache_gigabytes is 'nan', but must be a number",
+    ("--data.stream_buffer", "0"): "data.stream_buffer is 0, but must be at least 1",
+    ("--data.shard_megabytes", "0"): "data.shard_megabytes is 0, but must be at least 1",
+    ("--data.sequences_per_record", "-1"): "data.sequences_per_record is -1",
+    ("--data.resident", "disk"): "--data.resident is 'disk', but must be one of ram, device or",
+    ("--data.sample_format", "mp3"): "--data.sample_format is 'mp3', but must be one of",
+    ("--data.stream", "true", "--data.resident", "ram"): "are both set, but what is held in memory",
     ("surplus",): "unrecognized arguments: surplus",
 }
 
