@@ -73,7 +73,7 @@ class _Output:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None and process.stderr is not None
         self._process, self._stdout, self._stderr = process, process.stdout, process.stderr
-        self._said = b""  # the end of what it says of itself
+        self._said, self._all_said = b"", False  # the end of what it says of itself
         self._waiting = select.poll()
         for stream in (self._stdout, self._stderr):
             self._waiting.register(stream, select.POLLIN)
@@ -91,18 +91,23 @@ class _Output:
     def _wait_for(self, stream: Any) -> bool:
         """Whether a stream has something or has ended; meanwhile hear what the command says."""
         deadline = time.monotonic() + places.TIMEOUT
-        while (left := deadline - time.monotonic()) > 0:
+        while not (stream is self._stderr and self._all_said):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
             ready = {descriptor for descriptor, _ in self._waiting.poll(left * 1000)}
             if self._stderr.fileno() in ready:
-                words = os.read(self._stderr.fileno(), 65_536)
-                self._said = (self._said + words)[-_SAID:]
-                if not words:
-                    self._waiting.unregister(self._stderr)
-                    if stream is self._stderr:
-                        return True
-            if stream.fileno() in ready and stream is not self._stderr:
-                return True
-        return False
+                self._hear()
+            if stream is self._stdout and stream.fileno() in ready:
+                break
+        return True
+
+    def _hear(self) -> None:
+        words = os.read(self._stderr.fileno(), 65_536)
+        self._said = (self._said + words)[-_SAID:]
+        if not words:
+            self._all_said = True
+            self._waiting.unregister(self._stderr)
 
     def close(self) -> None:
         self.end()
