@@ -118,7 +118,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict[str, 
     folder = tmp_path_factory.mktemp("bench-data")
     file, sets = folder / "figures.json", folder / "sets"
     arguments = ["data", "--quick", "--json", str(file), "--folder", str(sets)]
-    done = processes.run([*BENCH, *arguments], limit=110)
+    done = processes.run([*BENCH, *arguments], limit=240)
     assert done.returncode == 0, done.stderr
     figures = json.loads(file.read_text())
     return {figure["name"]: figure for figure in figures}, done.stdout, sets / "n3"
