@@ -18,7 +18,7 @@ import torch
 from sptmod_dist.model import SPTMod, StatePredictionNetwork
 from sptmod_dist.model.config import PRESETS
 
-pytestmark = pytest.mark.system  # many processes to start
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]  # many processes to start
 BENCH = [sys.executable, str(processes.ROOT / "launch" / "bench.py")]
 TIMES = {
     "iteration_of_one", "iteration_of_two", "efficiency", "efficiency_of_machine",
