@@ -136,7 +136,7 @@ CASES = {
     "a test set that is none": (
         nothing, {"data": {"test": "nowhere"}}, "nowhere is no folder"),
     "the folder around the sets": (
-        nothing, {"data": {"train": "SHARDS"}}, r"holds the sets test, train, validation"),
+        nothing, {"data": {"train": "SHARDS"}}, r"holds the sets train, validation, test"),
     "no such set": (nothing, {"data": {"train": "nowhere"}}, "nowhere"),
 }
 
