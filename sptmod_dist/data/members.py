@@ -17,7 +17,8 @@ from sptmod_dist.data.sample_formats import FlacFormat, PlainFormat
 from sptmod_dist.data.shard_file import faulty
 from sptmod_dist.data.shard_index import Member
 
-_PORTION = 65_536  # samples that are read, checked and decoded at once: they fit a core's cache
+_DECODED = 65_536  # samples that are read, checked and decoded at once: they fit a core's cache
+_PLACED = 4_194_304  # those that are read to where they are wanted: few calls beat the cache
 
 
 def read_bytes(descriptor: int, path: Path | str, name: str, member: Member) -> bytearray:
@@ -116,9 +117,10 @@ class _MemberReader:
 
 
 class _StretchReader:
-    """Reads a stretch of an array, portion by portion, so that the bytes stay in the CPU's cache.
+    """Reads a stretch of an array, portion by portion.
 
-    What the sums cover before and after the stretch goes to a memory of its own.
+    What the sums cover before and after the stretch, and what is to be decoded, goes to a memory of
+    its own.
     """
 
     def __init__(
@@ -126,8 +128,10 @@ class _StretchReader:
     ) -> None:
         self._reader, self._member, self._stored, self._plain = reader, member, stored, plain
         self._width, unit = plain.width, stored.block or 1
-        self._portion = max(1, _PORTION // unit) * unit
+        portion = _PLACED if plain.is_memory else _DECODED
+        self._portion = max(1, portion // unit) * unit
         self._data = member.offset + member.size - stored.rows * stored.samples * plain.width
+        self._memory = np.empty(0, np.uint8).data
         self._checked = Checked(member.crc32s, stored.block * plain.width or member.size)
 
     def read(self, start: int, out: np.ndarray) -> None:
@@ -138,7 +142,6 @@ class _StretchReader:
             first = start // block * block
             last = min(-(-(start + out.shape[1]) // block) * block, stored.samples)
         header = b"" if block else self._take_header()
-        self._memory = np.empty(min(self._portion, last - first) * self._width, np.uint8).data
         for row in range(stored.rows):
             if block:
                 self._checked.begin(row * -(-stored.samples // block) + first // block)
@@ -161,17 +164,24 @@ class _StretchReader:
         low = min(max(first, start), last)
         high = max(min(last, start + len(out)), low)
         wanted = out[low - start : high - start]
-        memory = self._memory[: (last - first) * self._width]
-        ends = ((low - first) * self._width, (high - first) * self._width)
-        before, middle, after = memory[: ends[0]], memory[ends[0] : ends[1]], memory[ends[1] :]
-        if self._plain.is_memory:
-            middle = wanted.view(np.uint8).data
+        edges = (low - first) * self._width, (last - high) * self._width
+        size = wanted.size * self._width
+        placed = wanted.view(np.uint8).data if self._plain.is_memory else None
+        memory = self._scratch(sum(edges) + (size if placed is None else 0))
+        before, after = memory[: edges[0]], memory[len(memory) - edges[1] :]
+        middle = memory[edges[0] : edges[0] + size] if placed is None else placed
         offset = self._data + (row * self._stored.samples + first) * self._width
         self._reader.fill([before, middle, after], offset)
         for view in (before, middle, after):
             self._checked.take(view)
-        if len(wanted) and not self._plain.is_memory:
+        if placed is None and len(wanted):
             self._plain.decode_into(middle, wanted)
+
+    def _scratch(self, size: int) -> memoryview:
+        """So many bytes, the same for every portion."""
+        if len(self._memory) < size:
+            self._memory = np.empty(size, np.uint8).data
+        return self._memory[:size]
 
 
 def changed(path: Path | str, name: str) -> ShardError:

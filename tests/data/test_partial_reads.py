@@ -83,7 +83,8 @@ def shard(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shar
 def test_a_stretch_is_read_by_its_blocks_alone(
     shard: Shard, portion: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(members, "_PORTION", portion)
+    for kind in ("_PLACED", "_DECODED"):
+        monkeypatch.setattr(members, kind, portion)
     for start, stop in STRETCHES:
         shard.touched, shard.count = set(), 0
         assert np.array_equal(shard.read(start, stop), shard.audio[:, start:stop])
@@ -113,7 +114,8 @@ def test_without_blocks_any_changed_bit_of_the_member_is_refused(
     shard = Shard(tmp_path / "shard", name, 0, monkeypatch)
     end = len(BEFORE) + shard.member.size
     for portion in (300, 65_536):
-        monkeypatch.setattr(members, "_PORTION", portion)
+        monkeypatch.setattr(members, "_PLACED", portion)
+        monkeypatch.setattr(members, "_DECODED", portion)
         for start, stop in STRETCHES:
             assert np.array_equal(shard.read(start, stop), shard.audio[:, start:stop])
         for changed in [*range(len(BEFORE), end, 211), len(BEFORE), end - 1]:
