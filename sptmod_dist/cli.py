@@ -20,9 +20,16 @@ from sptmod_dist.errors import UserError
 PROGRAM = "sptmod-dist"
 COMMANDS = {
     "train": "train a model, from YAML files and options, on the processes that were launched",
+    "fit": "learn a device from two files, what went in and what came out",
     "evaluate": "measure a trained run on clips that it never saw, beside the best static gain",
     "render": "stream an audio file through a trained model",
     "shards": "make and look at sets of shards: `shards build|convert|verify|info`",
+    "stimulus": "write the audio to send through a device, with markers for alignment",
+    "device": "list the parameters of a plug-in, and draft a controls.yaml from them",
+    "plan": "list the settings to record: `plan snapshot|grid|lhs`",
+    "capture": "record every take of a plan: `capture SESSION plugin|command|recordings`",
+    "check": "say whether recordings are aligned and sound, and mend what can be mended",
+    "split": "divide a manifest's items into train, validation and test, in folds",
     "demo": "make the demo's recordings: music through a real compressor",
     "env": "print the versions and the machine, to paste into a bug report",
     "completion": "print a completion script for bash, zsh or tcsh",

@@ -6,6 +6,7 @@ The options of `train` and `shards build` are the settings themselves: `train/op
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
@@ -14,6 +15,16 @@ from sptmod_dist.errors import UserError
 
 BUILD_OPTIONS = ("manifest", "out", "overwrite", "workers")
 CONVERT_OPTIONS = ("sets", "out", "overwrite", "workers")
+OWN_FILES = {
+    "fit": "sptmod_dist.fit_command",
+    "stimulus": "sptmod_dist.capture.stimulus_command",
+    "device": "sptmod_dist.capture.device_command",
+    "plan": "sptmod_dist.capture.plan_command",
+    "capture": "sptmod_dist.capture.capture_command",
+    "check": "sptmod_dist.quality.check_command",
+    "split": "sptmod_dist.data.split_command",
+}
+"""Commands with a file of their own, which has `parser()` and `run(argv)`."""
 
 
 def evaluate_parser() -> ArgumentParser:
@@ -116,6 +127,7 @@ def whole_parser() -> ArgumentParser:
         "demo": demo_parser,
         "env": lambda: plain_parser("env"),
         "completion": completion_parser,
+        **{name: import_module(module).parser for name, module in OWN_FILES.items()},
     }
     whole = ArgumentParser(prog=PROGRAM)
     whole.add_argument("--version", action="store_true", help="print the version")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sptmod_dist.cli import PROGRAM
 from sptmod_dist.command_options import (
     BUILD_OPTIONS,
     CONVERT_OPTIONS,
+    OWN_FILES,
     add_shard_actions,
     build_parser,
     completion_parser,
@@ -237,6 +238,15 @@ def completion(argv: Sequence[str]) -> int:
     return 0
 
 
+def _elsewhere(module: str) -> Callable[[Sequence[str]], int]:
+    """A command that has a file of its own."""
+
+    def run(argv: Sequence[str]) -> int:
+        return int(import_module(module).run(argv))
+
+    return run
+
+
 def control_settings(given: Sequence[str]) -> dict[str, float]:
     """`NAME=VALUE` texts as a mapping.
 
@@ -276,4 +286,5 @@ RUN: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": demo,
     "env": env,
     "completion": completion,
+    **{name: _elsewhere(module) for name, module in OWN_FILES.items()},
 }
