@@ -104,10 +104,10 @@ def _losses(old: ShardSet, plan: SetPlan) -> Iterator[str]:
     samples = sum(item.dropped for item in old.items)
     possible = sum(plan.geometry.n_sequences(item.samples) for item in old.items)
     sequences = possible - sum(item.sequences for item in plan.items)
-    if samples:
+    if sequences:
         yield (
             f"{split}: {old.place} lacks {samples} samples ({samples / rate:.2f} s) at the ends of "
-            f"the recordings, with which it would give {sequences} more sequences"
+            f"the recordings, with which it would give more sequences: {sequences}"
         )
     if old.index.sample_format != "float32":
         yield (

@@ -178,8 +178,9 @@ def _announcement(
     config: TrainConfig, engine: Engine, trainer: Trainer, saved: tuple[Path, Checkpoint] | None
 ) -> str:
     where = f"continuing from {saved[0]}, " if saved else ""
+    processes = "process" if engine.world_size == 1 else "processes"
     return (
-        f"training {config.name}: {where}{engine.world_size} process(es) on {engine.device.type} "
+        f"training {config.name}: {where}{engine.world_size} {processes} on {engine.device.type} "
         f"({', '.join(filter(None, (engine.name, config.precision)))}), "
         f"{trainer.loader.n_groups} groups of {len(config.lengths)} iterations an epoch "
         f"({trainer.loader.dropped} sequences left over), batch size {config.batch_size}"

@@ -91,7 +91,7 @@ class Monitor:
         logger.addHandler(self._handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
-        self._st: float | None = None
+        self._st = "none yet"
         self._is_main = rank == 0
         if self._is_main:
             self._writer = SummaryWriter(str(run.tensorboard), purge_step=iteration + 1)
@@ -181,7 +181,7 @@ class Monitor:
 
     def validation(self, iteration: int, epoch: int, result: Validation, best: bool) -> None:
         """Show and keep a validation's figures."""
-        self._st = round(result.st["total"], 4)
+        self._st = f"{result.st['total']:.4f}"
         scalars = {
             f"validation_{way}/{term}": value
             for way, terms in asdict(result).items()

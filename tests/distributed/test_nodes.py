@@ -126,7 +126,7 @@ def training(folder: Path, name: str) -> list[str]:
 def check(folder: Path, name: str, results: list[Result], count: int) -> None:
     """All ended well, rank 0 alone spoke, and the run is that of one process to 1e-12."""
     assert [result.returncode for result in results] == [0, 0], results
-    said = [f"{count} process(es) on cpu" in result.stderr for result in results]
+    said = [f"{count} processes on cpu" in result.stderr for result in results]
     assert sorted(said) == [False, True]
     one, other = (RunFolder(folder / "runs" / n).last_checkpoint()[1] for n in ("alone", name))
     assert one.state["progress"]["iteration"] == other.state["progress"]["iteration"] == 12
