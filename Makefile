@@ -51,9 +51,9 @@ $(TESTABLE): $(INSTALLED)
 	@$(PIP) -e ".[devices,deepspeed,remote,dev]"
 	@touch $@
 
-$(RECORDINGS)/manifest.yaml: $(wildcard shards/demo/*.flac) | $(INSTALLED)
+$(RECORDINGS)/manifest.yaml: $(wildcard sptmod_dist/data/clips/*.flac) | $(INSTALLED)
 	@$(call say,recording the demo: music and test signals through a real compressor)
-	@$(PY) -m sptmod_dist demo $(RECORDINGS) --clips shards/demo
+	@$(PY) -m sptmod_dist demo $(RECORDINGS)
 	@touch $@
 
 $(SHARDS)/test/index.json: $(RECORDINGS)/manifest.yaml launch/configs/demo.yaml

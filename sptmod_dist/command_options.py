@@ -102,9 +102,7 @@ def demo_parser() -> ArgumentParser:
     """Options of `demo`."""
     parser = plain_parser("demo")
     parser.add_argument("out", help="the folder to make")
-    parser.add_argument(
-        "--clips", default="shards/demo", help="the folder of music clips in the repository"
-    )
+    parser.add_argument("--clips", metavar="FOLDER", help="music clips; those of the package")
     return parser
 
 

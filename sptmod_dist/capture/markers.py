@@ -23,7 +23,7 @@ SURE, LIKELY = 0.5, 0.3
 """Strengths: what is a marker in any case, and what may be one where more are expected."""
 _WINDOW_SECONDS = 0.004  # less than the ruler's shortest distance
 _FLOOR = 1e-5  # -100 dB: quieter than that is no click
-_BLOCK = 1 << 18
+_BLOCK = 1 << 17
 _FINE = 32  # steps a sample when the place between samples is looked for
 
 
@@ -156,11 +156,14 @@ class _Finder:
         middle = len(click) // 2
         template[self.half - middle : self.half + middle + 1] = click
         template -= template.mean()  # an offset, or a hum, is no click
-        self.template = template / np.linalg.norm(template)
+        self.width = len(template)
         self.kernel = _kernel(rate, self.half)
         self.length = self.marks[-1] + len(click)
         self.first = middle  # a click's peak, from a marker's first sample
         self.context = self.marks[-1] + 4 * self.half
+        self.size = fft.next_fast_len(_BLOCK + 2 * self.context + self.width, real=True)
+        template = (template[::-1] / np.linalg.norm(template)).astype(np.float32)
+        self.spectrum = fft.rfft(template, self.size)
 
     def pieces(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
         """Overlapping pieces with silence before the first and after the last, and for each the
@@ -199,10 +202,9 @@ class _Finder:
         Shape:
             `[n]` to twice `[n - 2 · half]`
         """
-        width = len(self.template)
-        size = fft.next_fast_len(len(piece) + width - 1, real=True)
-        spectrum = fft.rfft(piece, size) * fft.rfft(self.template[::-1].astype(np.float32), size)
-        matched = fft.irfft(spectrum, size)[width - 1 : len(piece)]
+        width = self.width
+        spectrum = fft.rfft(piece, self.size) * self.spectrum
+        matched = fft.irfft(spectrum, self.size)[width - 1 : len(piece)]
         energy = _moving_sum(np.square(piece, dtype=np.float64), width)
         energy -= _moving_sum(piece.astype(np.float64), width) ** 2 / width
         return matched, matched / np.sqrt(np.maximum(energy, 0.0) + width * _FLOOR**2)
@@ -210,10 +212,10 @@ class _Finder:
     def _between(self, piece: np.ndarray, matched: np.ndarray, peak: int) -> float:
         """Where between samples of `piece` the first click lies, each click counting by its own
         level."""
-        summed = np.zeros(len(self.template))
+        summed = np.zeros(self.width)
         for mark in self.marks:
             place = peak + mark
-            summed += matched[place] * piece[place : place + len(summed)].astype(np.float64)
+            summed += matched[place] * piece[place : place + self.width].astype(np.float64)
         return peak + self.half + _top(self.kernel @ summed)
 
 

@@ -1,7 +1,7 @@
 """The demo's recordings: loops, tone steps and events through a real compressor at three ratios.
 
-The loops are real music in the repository's `shards/demo/`, with their origin and licence; each
-belongs to one split. Items named `clip-…` are what a listener would play; the test split's are
+The loops are real music that comes with the package, in `clips/`, with their origin and licence;
+each belongs to one split. Items named `clip-…` are what a listener would play; the test split's are
 loops that training and validation never saw. Items named `levels-…` hold the tone steps alone, for
 the level curve. The source audio is the paper's in kind (DAFx25, section on data). It must not know
 of models.
@@ -42,6 +42,7 @@ CLIPS = {
     "validation": ("loop_tabla", "guit_harmonics"),
     "test": ("loop_safari", "guit_e_slide"),
 }
+CLIPS_FOLDER = Path(__file__).parent / "clips"
 RATE = 44_100
 RATIOS = (2.0, 4.0, 8.0)
 RATIO = Control("ratio", 2.0, 8.0, scale="log", unit=":1")
@@ -51,7 +52,9 @@ _MARKER = "demo.json"
 
 
 def make_demo(
-    folder: str | Path, clips_folder: str | Path, say: Callable[[str], None] = print
+    folder: str | Path,
+    clips_folder: str | Path | None = None,
+    say: Callable[[str], None] = print,
 ) -> Manifest:
     """Make the demo's recordings, unless the folder already has exactly them.
 
@@ -60,7 +63,8 @@ def make_demo(
 
     Args:
         folder: where to; made if it is missing.
-        clips_folder: holds `NAME.flac` for every name in `CLIPS`, mono, 44.1 kHz.
+        clips_folder: holds `NAME.flac` for every name in `CLIPS`, mono, 44.1 kHz; None: the
+            package's own.
         say: called with each line of progress.
 
     Returns:
@@ -70,7 +74,7 @@ def make_demo(
         UserError: a clip is missing or unfit, pedalboard is missing, or the folder holds recordings
             that this function did not make.
     """
-    folder, clips_folder = Path(folder), Path(clips_folder)
+    folder, clips_folder = Path(folder), Path(clips_folder or CLIPS_FOLDER)
     digest = _digest(clips_folder)
     if _is_done(folder, digest):
         say(f"Demo recordings are ready in {folder}.")
@@ -136,7 +140,7 @@ def _clip(path: Path) -> np.ndarray:
     if rate != RATE or samples.shape[0] != 1:
         raise UserError(
             f"{path} has {samples.shape[0]} channels at {rate} Hz; "
-            f"the demo needs mono clips at {RATE} Hz, as in the repository's shards/demo."
+            f"the demo needs mono clips at {RATE} Hz, like those that come with the package."
         )
     return audio.remove_dc(samples)[0]
 
@@ -145,8 +149,8 @@ def _digest(clips_folder: Path) -> str:
     """Of everything that decides what is made."""
     if not clips_folder.is_dir():
         raise UserError(
-            f"there are no clips in {clips_folder}: start in the repository's folder, or name "
-            "theirs with --clips"
+            f"there are no clips in {clips_folder}: leave out --clips for those that come with "
+            "the package"
         )
     digest = hashlib.sha256(
         repr((_VERSION, CLIPS, RATE, RATIOS, RATIO, DEVICE, DEVICE.describe())).encode()

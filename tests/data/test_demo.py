@@ -17,7 +17,7 @@ from sptmod_dist.data.devices import PedalboardCompressor
 from sptmod_dist.data.recordings import Manifest, load_item
 from sptmod_dist.errors import UserError
 
-SHIPPED = Path(__file__).parents[2] / "shards" / "demo"
+SHIPPED = demo.CLIPS_FOLDER
 NAMES = [name for names in CLIPS.values() for name in names]
 
 
