@@ -61,7 +61,8 @@ def train(argv: Sequence[str]) -> int:
         return 0
     from sptmod_dist.train import main
 
-    return main.train(options.config, options.resume, options.overwrite)
+    force = options.force_resume
+    return main.train(options.config, options.resume, options.overwrite, force)
 
 
 def evaluate(argv: Sequence[str]) -> int:

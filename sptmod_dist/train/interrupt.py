@@ -7,9 +7,15 @@ import signal
 import time
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""What people, launchers and schedulers send."""
+
 
 class Interrupt:
     """Remembers a signal that asks to stop; the training looks at it between groups.
+
+    The handler only takes a note: writing or speaking to other ranks from within it, in the middle
+    of whatever was going on, is how checkpoints are lost.
 
     A launcher may send a second signal on the heels of the first; a second Ctrl-C that comes later
     is a person who will not wait.
@@ -17,7 +23,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.asked_at: float | None = None
-        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {s: signal.signal(s, self._ask) for s in SIGNALS}
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -18,6 +18,7 @@ from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import Checkpoint
 from sptmod_dist.train.config import TrainConfig, to_yaml
 from sptmod_dist.train.data import open_data
+from sptmod_dist.train.divergence import Diverged
 from sptmod_dist.train.engine import Engine
 from sptmod_dist.train.ranks import SharedError, is_broken_exchange, is_timeout
 from sptmod_dist.train.run_folder import RunError, RunFolder
@@ -27,13 +28,16 @@ FINISHED, REQUEUE = 0, 85
 """Exit codes: all done; or stopped by a signal after a checkpoint, to be started again."""
 
 
-def train(config: TrainConfig, resume: str | None = None, overwrite: bool = False) -> int:
+def train(
+    config: TrainConfig, resume: str | None = None, overwrite: bool = False, force: bool = False
+) -> int:
     """Run a training on this process; the launcher starts as many as there shall be.
 
     Args:
         config: every setting.
         resume: `auto` continues the run where it stands, or starts it; a path is a checkpoint.
         overwrite: replace what an earlier run of this name wrote.
+        force: go on from a checkpoint of other settings or data.
 
     Returns:
         The exit code: 0 when finished, 85 when a signal stopped it after a checkpoint.
@@ -44,10 +48,12 @@ def train(config: TrainConfig, resume: str | None = None, overwrite: bool = Fals
     """
     if resume and overwrite:
         raise UserError("--resume and --overwrite contradict each other: give one of them")
+    if restarted():
+        resume, overwrite = resume or "auto", False
     _make_deterministic(config)
     engine = Engine(config.distributed)
     try:
-        code = train_on(engine, config, resume, overwrite)
+        code = train_on(engine, config, resume, overwrite, force)
     except SharedError:
         engine.close()
         raise
@@ -60,7 +66,11 @@ def train(config: TrainConfig, resume: str | None = None, overwrite: bool = Fals
 
 
 def train_on(
-    engine: Engine, config: TrainConfig, resume: str | None = None, overwrite: bool = False
+    engine: Engine,
+    config: TrainConfig,
+    resume: str | None = None,
+    overwrite: bool = False,
+    force: bool = False,
 ) -> int:
     """As `train`, among processes that have met already; several trainings can follow.
 
@@ -73,8 +83,9 @@ def train_on(
     data = open_data(engine, config)
     trainer = Trainer(config, engine, run, data)
     trainer.connect()
+    forced: list[str] = []
     if saved is not None:
-        engine.together(lambda: trainer.resume(*saved))
+        forced = engine.together(lambda: trainer.resume(*saved, force=force))
         summary = engine.on_main(run.summary) if resume == "auto" else None
         if summary is not None and trainer.finished:
             _say(engine, f"{run.path} is finished: {_in_words(_summary(trainer))}")
@@ -87,33 +98,48 @@ def train_on(
         )
     )
     if saved is not None and resume == "auto":
-        damaged = engine.on_main(lambda: run.drop_after(iteration))
+        damaged = engine.on_main(lambda: run.set_aside_after(iteration))
         if damaged:
-            _say(engine, f"damaged checkpoints were dropped: {', '.join(damaged)}")
+            _say(engine, f"damaged checkpoints were set aside: {', '.join(damaged)}")
     if saved is not None and not engine.on_main(
         lambda: run.has_best(trainer.progress.best_iteration)
     ):
-        trainer.forget_best()
+        trainer.progress.forget_best()
+    if forced:
+        _say(engine, f"going on with another training's checkpoint: {'; '.join(forced)}")
     for line in (_announcement(config, engine, trainer, saved), *data.notes):
         _say(engine, line)
     try:
-        finished = trainer.fit()
+        return _fit(engine, run, trainer)
     except SharedError as error:
+        trainer.tell("diverged" if isinstance(error, Diverged) else "failed", str(error))
         raise SharedError(f"{error}{_go_on(run)}") from None
     except Exception as error:
+        trainer.tell("failed", " ".join(str(error).split()))
         vars(error)["go_on"] = _go_on(run)  # for whoever explains it
         raise
     finally:
         if engine.is_main:
             run.unlock()
-    if not finished:
+
+
+def _fit(engine: Engine, run: RunFolder, trainer: Trainer) -> int:
+    """Train, and say how it ended, in the run's folder too."""
+    if not trainer.fit():
+        trainer.tell("preempted")
         at = trainer.progress.iteration
-        _say(engine, f"stopped at iteration {at} after a checkpoint: continue with --resume auto")
+        _say(engine, f"stopped at iteration {at}{_go_on(run)}")
         return REQUEUE
     summary = _summary(trainer)
     engine.on_main(lambda: run.write_summary(summary))
+    trainer.tell("finished")
     _say(engine, f"{run.path} is finished: {_in_words(summary)}")
     return FINISHED
+
+
+def restarted() -> bool:
+    """Whether torchrun started this process anew after a failure (`--max-restarts`)."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 class TrainingFailure(UserError):

@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -59,6 +59,16 @@ def _is_until(line: str, iteration: int) -> bool:
         return False
 
 
+def _begun(shown: Mapping[str, Any], iteration: int) -> tuple[Tensor, int, int]:
+    """Sum, groups and iteration of the last record, as `flush` gave them."""
+    try:
+        groups, at = int(shown["groups"]), int(shown["at"])
+        total = torch.tensor(shown["sum"], dtype=torch.float64)
+    except (KeyError, TypeError, ValueError):  # none, or of another version: begin a record
+        return torch.zeros(()), 0, iteration
+    return (total, groups, at) if total.isfinite().all() else (torch.zeros(()), 0, iteration)
+
+
 class Monitor:
     """Collect, average and show.
 
@@ -69,6 +79,7 @@ class Monitor:
         total: iterations at most, for the bar.
         every: iterations between two records.
         seconds_per_iteration: seconds of audio that one iteration of the global batch holds.
+        begun: what `flush` gave when the training was saved that goes on here.
     """
 
     def __init__(
@@ -79,11 +90,13 @@ class Monitor:
         total: int,
         every: int,
         seconds_per_iteration: float,
+        begun: Mapping[str, Any],
     ) -> None:
         self.clock = Clock()
-        self._run, self._every, self._shown_at = run, every, iteration
+        self._run, self._every = run, every
         self._audio = seconds_per_iteration
-        self._sum, self._n_groups = torch.zeros(()), 0
+        self._sum, self._n_groups, self._shown_at = _begun(begun, iteration)
+        self._speed_at = iteration
         self._last = (0.0, 0.0, 0.0)
         self._writer: SummaryWriter | None = None
         self._handler = logging.FileHandler(run.log_file(rank))
@@ -113,6 +126,17 @@ class Monitor:
         kept = [line for line in lines if _is_until(line, iteration)]
         with atomic_write(self._run.metrics) as path:
             path.write_text("".join(f"{line}\n" for line in kept))
+
+    def flush(self) -> dict[str, Any]:
+        """Give out what was shown, and return what was not: groups since the last record.
+
+        A checkpoint keeps it: the training that goes on from there shows the same records as one
+        that was never stopped.
+        """
+        if self._writer is not None:
+            with self._unless_full():
+                self._writer.flush()
+        return {"sum": self._sum.tolist(), "groups": self._n_groups, "at": self._shown_at}
 
     def say(self, message: str) -> None:
         """A line for the user, above the bar, and for this rank's log."""
@@ -155,7 +179,8 @@ class Monitor:
         now = (self.clock.seconds, self.clock.spent["data"], self.clock.spent["validation"])
         wall, data, validation = (a - b for a, b in zip(now, self._last, strict=True))
         self._last = now
-        rate = (iteration - self._shown_at) / max(wall - validation, 1e-9)
+        rate = (iteration - self._speed_at) / max(wall - validation, 1e-9)
+        self._speed_at = iteration
         return {
             "speed/iterations_per_second": rate,
             "speed/audio_seconds_per_second": rate * self._audio,

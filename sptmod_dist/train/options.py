@@ -22,7 +22,7 @@ from sptmod_dist.yaml_files import read_mapping
 
 COMMAND_LINE = "command line"
 _SETTINGS_OPTIONS = ("config", "help", "model.preset", "model.spn.help")
-_TRAIN_OPTIONS = ("resume", "overwrite", "print_config")
+_TRAIN_OPTIONS = ("resume", "force_resume", "overwrite", "print_config")
 _DATA_FIELDS = ("input_channels", "sidechain_channels", "n_params")
 
 
@@ -32,6 +32,7 @@ class TrainOptions:
 
     config: TrainConfig
     resume: str | None
+    force_resume: bool
     overwrite: bool
     print_config: bool
 
@@ -46,7 +47,9 @@ def parse_train(argv: Sequence[str], prog: str = "sptmod-dist train") -> TrainOp
     argv = [argument for argument in argv if argument != "--print_config"]  # its name is taken
     # Printing is also how a new file is begun, when the needed settings are still missing.
     config, own = parse_settings(train_parser(prog), argv, _TRAIN_OPTIONS, complete=not printing)
-    return TrainOptions(config, own.get("resume"), bool(own.get("overwrite")), printing)
+    force = bool(own.get("force_resume"))
+    resume = own.get("resume") or ("auto" if force else None)
+    return TrainOptions(config, resume, force, bool(own.get("overwrite")), printing)
 
 
 def parse_settings(
@@ -109,6 +112,11 @@ def train_parser(prog: str = "sptmod-dist train") -> ArgumentParser:
         help="go on from the run's last checkpoint where there is one, or from the one at PATH",
     )
     parser.add_argument(
+        "--force-resume",
+        action="store_true",
+        help="go on even if settings or data differ from the checkpoint's; all are listed",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace a run of the same name (what it wrote)"
     )
     parser.add_argument(
@@ -159,6 +167,7 @@ def _option_names(argv: Sequence[str]) -> Iterator[str]:
 
 
 def _check_option_names(argv: Sequence[str], own: Sequence[str]) -> None:
+    own = [name if name == "print_config" else name.replace("_", "-") for name in own]
     known = [*settings.dotted_keys(TrainConfig), *_SETTINGS_OPTIONS, *own]
     for name in _option_names(argv):
         if name not in known:

@@ -1,13 +1,12 @@
-"""Where a training stands, and whether a checkpoint is of the training that is asked for.
+"""Where a training stands; read back from a file that may be damaged, so checked by type and name.
 
-Everything here came out of a file that may be damaged or foreign, so it is checked by type and
-name; nothing here knows networks or processes.
+It must not know networks or processes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -32,6 +31,10 @@ class Progress:
     """The iteration of the last of them."""
     skipped: int = 0
     """Groups in a row that were skipped because they were not finite."""
+
+    def forget_best(self) -> None:
+        """Without its checkpoint a record is worth nothing: the next validation sets a new one."""
+        self.best, self.validated_at = None, 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -62,36 +65,3 @@ class Progress:
 
 # Absent in checkpoints of trainings that had none of them.
 _LATER = ("reductions", "reduced_at", "skipped")
-
-# Settings that may differ between a checkpoint and the training that takes it up: none of them
-# changes what an iteration computes. The data are compared by their fingerprints.
-FREE = {
-    "name",
-    "runs_dir",
-    "data",
-    "validation",
-    "stopping",
-    "checkpoint",
-    "monitor",
-    "distributed",
-}
-
-
-def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
-    """Every setting and every property of the data in which two trainings differ, in words.
-
-    Args:
-        saved: a checkpoint's state, with `config` and `data`.
-        asked: the same of the training that wants to go on from it.
-    """
-    for key in sorted({*saved["config"], *asked["config"]} - FREE):
-        yield from _compare(key, saved["config"].get(key), asked["config"].get(key))
-    yield from _compare("data", saved["data"], asked["data"])
-
-
-def _compare(key: str, old: Any, new: Any) -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in sorted({*old, *new}):
-            yield from _compare(f"{key}.{name}", old.get(name), new.get(name))
-    elif old != new:
-        yield f"{key} was {old} and is {new}"

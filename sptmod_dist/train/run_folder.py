@@ -1,6 +1,7 @@
 """A run's folder, `runs/NAME/`: what is in it, who may write there, and what may be removed.
 
-config.yaml, tensorboard/, checkpoints/, logs/, metrics.jsonl and, at the end, summary.json.
+config.yaml, tensorboard/, checkpoints/, logs/, metrics.jsonl, status.json, `requeue` after a signal
+and, at the end, summary.json.
 Nothing is ever deleted but these, and only where config.yaml begins with the line that shows that
 the folder is a run.
 """
@@ -26,14 +27,32 @@ OURS = (
     "logs",
     "metrics.jsonl",
     "summary.json",
+    "status.json",
+    "requeue",
     "evaluation",
 )
+STATUS_FORMAT = "sptmod-status-1"
+
+KINDS = ("step", "best", "epoch")
+"""Of checkpoints: `KIND-ITERATION` in `checkpoints/`."""
 
 HEADER = "# sptmod-dist run: every setting of the training, resolved\n"
 
 
 class RunError(UserError):
     """A run's folder that is in the way, missing or not a run."""
+
+
+def require_writable(folder: Path) -> None:
+    """Write a file and remove it again.
+
+    Raises:
+        OSError: the folder does not take it.
+    """
+    probe = folder / ".writable"
+    with open(probe, "w") as file:
+        file.write("x")
+    probe.unlink()
 
 
 class RunFolder:
@@ -49,6 +68,8 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.metrics = self.path / "metrics.jsonl"
         self._summary = self.path / "summary.json"
+        self._status = self.path / "status.json"
+        self._requeue = self.path / "requeue"
 
     def log_file(self, rank: int) -> Path:
         """Where a rank writes what it has to say."""
@@ -89,11 +110,18 @@ class RunFolder:
             if occupied and not resuming:
                 self._clear()
             self._summary.unlink(missing_ok=True)
-            (self.path / "logs").mkdir(exist_ok=True)
+            self._requeue.unlink(missing_ok=True)
+            for folder in (self.checkpoints, self.tensorboard, self.path / "logs"):
+                folder.mkdir(exist_ok=True)
+                require_writable(folder)
             with atomic_write(self.path / "config.yaml") as path:
                 path.write_text(HEADER + resolved_config)
         except OSError as error:
-            raise RunError(f"{self.path} cannot be written ({error.strerror})") from None
+            where = error.filename or self.path
+            raise RunError(
+                f"{where} cannot be written ({error.strerror}): mend that, or choose another "
+                "runs_dir"
+            ) from None
 
     def _check_occupied(self, resuming: bool, overwrite: bool, newest: int | None) -> None:
         if not (resuming or overwrite):
@@ -128,6 +156,18 @@ class RunFolder:
         """Let another training have the folder."""
         self._lock_file.close()
 
+    @property
+    def in_use(self) -> bool:
+        """Whether a training is writing here now."""
+        try:
+            with open(self.path / ".lock") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def _clear(self) -> None:
         for name in OURS:
             path = self.path / name
@@ -137,7 +177,7 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def _all_checkpoints(self) -> list[Path]:
-        found = [p for kind in ("step", "best") for p in checkpoint.find(self.checkpoints, kind)]
+        found = [p for kind in KINDS for p in checkpoint.find(self.checkpoints, kind)]
         return sorted(found, key=checkpoint.iteration_of, reverse=True)
 
     def newest_checkpoint(self) -> Path | None:
@@ -182,15 +222,17 @@ class RunFolder:
             return path, checkpoint.load(path)
         raise RunError(f"{self.path} has no checkpoint yet: train it, or continue it with --resume")
 
-    def drop_after(self, iteration: int) -> list[str]:
-        """Remove the checkpoints past the one that a run goes on from: all of them are damaged.
+    def set_aside_after(self, iteration: int) -> list[str]:
+        """Rename the checkpoints past the one that a run goes on from: all of them are damaged.
 
         Returns:
-            Their names. Left in place they would count as the newest, and the good be pruned.
+            Their names. Left as they are they would count as the newest, and the good be pruned.
         """
         damaged = [p for p in self._all_checkpoints() if checkpoint.iteration_of(p) > iteration]
         for path in damaged:
-            shutil.rmtree(path)
+            aside = path.with_name(f"damaged-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
         return [path.name for path in damaged]
 
     def has_best(self, iteration: int) -> bool:
@@ -205,6 +247,26 @@ class RunFolder:
         except (OSError, ValueError):
             return None
         return summary if isinstance(summary, dict) else None
+
+    def write_status(self, status: dict[str, Any]) -> None:
+        """Say how the run stands: `runs` shows it, and a job script can read it.
+
+        A preempted run gets the empty file `requeue` beside it, since launchers make another exit
+        code of ours.
+        """
+        with atomic_write(self._status) as path:
+            path.write_text(json.dumps({"format": STATUS_FORMAT, **status}, indent=1) + "\n")
+        if status["state"] == "preempted":
+            self._requeue.touch()
+
+    def status(self) -> dict[str, Any] | None:
+        """What the run last said of itself; None where it said nothing that can be read."""
+        try:
+            status = json.loads(self._status.read_text())
+        except (OSError, ValueError):
+            return None
+        known = isinstance(status, dict) and status.get("format") == STATUS_FORMAT
+        return status if known else None
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Mark the run as finished."""

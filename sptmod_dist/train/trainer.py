@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,22 +24,20 @@ from sptmod_dist.losses import Loss
 from sptmod_dist.model.spn import StatePredictionNetwork, dropout_factors
 from sptmod_dist.model.sptmod import ModelState, SPTMod
 from sptmod_dist.tbptt import Schedule, forward
-from sptmod_dist.train import checkpoint
-from sptmod_dist.train.checkpoint import Checkpoint, CheckpointError
-from sptmod_dist.train.config import TrainConfig, from_dict, to_dict
+from sptmod_dist.train.checkpoint import Checkpoint
+from sptmod_dist.train.config import TrainConfig, to_dict
 from sptmod_dist.train.data import Data
+from sptmod_dist.train.divergence import Diverged, not_finite
 from sptmod_dist.train.engine import Engine
 from sptmod_dist.train.interrupt import Interrupt
+from sptmod_dist.train.keeper import Keeper
 from sptmod_dist.train.monitor import Monitor
-from sptmod_dist.train.progress import Progress, differences
-from sptmod_dist.train.ranks import SharedError
+from sptmod_dist.train.progress import Progress
+from sptmod_dist.train.resume import begun, taken_up
 from sptmod_dist.train.run_folder import RunFolder
 from sptmod_dist.train.schedule import learning_rate
 from sptmod_dist.train.validation import Validator
-
-
-class TrainingError(UserError):
-    """A training that cannot go on."""
+from sptmod_dist.train.watchdog import Watchdog
 
 
 class Trainer:
@@ -56,6 +53,8 @@ class Trainer:
     def __init__(self, config: TrainConfig, engine: Engine, run: RunFolder, data: Data) -> None:
         self.config, self.engine, self.run = config, engine, run
         self.progress = Progress()
+        self.seconds = 0.0  # of training, over all its starts
+        self._shown: dict[str, Any] = {}
         self._stopping = False
         self.schedule = Schedule(config.model, config.lengths)
         self.loss = Loss(config.loss)
@@ -97,31 +96,43 @@ class Trainer:
         Raises:
             UserError: the data cannot be read, the loss is not finite, or the ranks disagree.
         """
-        progress = self.progress
-        self.monitor = self._make_monitor()
-        self._interrupt, self._saved = Interrupt(), time.monotonic()
+        self._interrupt = Interrupt()
+        self.monitor, self._keeper, self._watchdog = self._attendants()
+        self.tell("running")
         try:
-            while not self.finished:
-                for group in self._groups():
-                    self.engine.remember()
-                    self._end_of_group(group, *self._learn(group))
-                    if self._stopping or self.finished:
-                        break
-                else:
-                    progress.epoch, progress.group = progress.epoch + 1, 0
-                if self._stopping:
-                    self._save("step")
-                    return False
-                if self._validation_is_due:
+            while not (self._stopping or self.finished):
+                # Asked at an epoch's start, where a stop may have come between it and the end.
+                if self.progress.group == 0 and self._validation_is_due():
                     self._validate()
-            if progress.validated_at < progress.iteration:
+                else:
+                    self._epoch()
+            if not self._stopping and self.progress.validated_at < self.progress.iteration:
                 self._validate()  # the end of training, wherever in an epoch
-            return True
+            if self._stopping:
+                self._save("step")
+            return not self._stopping
         finally:
+            self._watchdog.close()
             self.monitor.close()
             # A launcher that sees one rank fail ends the others: they must live to say why.
             if self.engine.world_size == 1 or sys.exc_info()[0] is None:
                 self._interrupt.release()
+
+    def _epoch(self) -> None:
+        """The groups of an epoch that are left, until it ends or training does."""
+        for group in self._groups():
+            self.engine.remember()
+            self._end_of_group(group, *self._learn(group))
+            self._watchdog.arm()
+            if self._stopping or self.finished:
+                return
+        self.progress.epoch, self.progress.group = self.progress.epoch + 1, 0
+
+    def _look(self, where: str) -> bool:
+        """Note where this rank is, for the watchdog; whether a signal has asked it to stop."""
+        progress = self.progress
+        self._watchdog.at(f"epoch {progress.epoch}, group {progress.group}, {where}")
+        return self._interrupt.asked_at is not None
 
     @property
     def finished(self) -> bool:
@@ -130,9 +141,9 @@ class Trainer:
         stale = progress.validated_at - progress.best_iteration
         return progress.iteration >= stopping.max_iterations or stale >= stopping.patience
 
-    @property
-    def _validation_is_due(self) -> bool:
-        since = self.progress.iteration - self.progress.validated_at
+    def _validation_is_due(self, ahead: int = 0) -> bool:
+        """Whether so many iterations from now the end of an epoch is to be followed by one."""
+        since = self.progress.iteration + ahead - self.progress.validated_at
         return since >= self.config.validation.every and not self.finished
 
     @property
@@ -147,12 +158,14 @@ class Trainer:
         groups = self.loader.groups(progress.epoch, start=progress.group)
         for index in range(progress.group, self.loader.n_groups):
             group, error = None, None
+            self._look("waiting for data")
             with self.monitor.clock.measure("data"):
                 try:
                     group = next(groups)
                 except UserError as refusal:
                     error = refusal
             ids = group.sequence_ids if group else ()
+            self._look("comparing its place with the other processes")
             self.engine.agree(f"epoch {progress.epoch}, group {index}, sequences {ids}", error)
             assert group is not None
             yield group
@@ -166,6 +179,7 @@ class Trainer:
         states: list[ModelState | None] = [None] * len(slices)  # a group starts: reset
         figures, norms = [], []
         for subs in zip(*(self.schedule.split(*parts) for *parts, _ in slices), strict=True):
+            self._look(f"learning from sub-sequence {subs[0].index}")
             for k, sub in enumerate(subs):
                 with self.engine.slice(k):
                     keep = slices[k][-1]
@@ -214,14 +228,17 @@ class Trainer:
 
         Shape: as from `_learn`.
         """
-        due = time.monotonic() - self._saved > 60 * self.config.checkpoint.minutes
-        head = torch.tensor([self._interrupt.asked_at is not None, due], device=terms.device)
+        asked = self._look("telling the other processes its losses")
+        at_end = self.progress.group + 1 == self.loader.n_groups
+        stays = at_end and self._keeper.stays(self.progress.epoch)
+        due = self._keeper.is_due(at_end and not self._validation_is_due(len(norms)))
+        head = torch.tensor([asked, due], device=terms.device)
         table = self.engine.share(torch.cat([head.double(), terms.flatten(), norms.flatten()]))
         self._stopping = bool(table[:, 0].any())
         everyone = table[:, 2 : 2 + terms.numel()].unflatten(1, terms.shape)
         norms = table[0, -norms.numel() :].unflatten(0, norms.shape)  # the same on every rank
         self.progress.group += 1
-        fault = _not_finite(everyone, norms, self.progress.iteration)
+        fault = not_finite(everyone, norms, self.progress.iteration)
         if fault is not None:
             self._undo(group, fault)
         else:
@@ -233,6 +250,8 @@ class Trainer:
             self.monitor.group(self.progress.iteration, torch.cat([means, norms], dim=1), rate)
         if table[0, 1]:
             self._save("step")
+        if stays:
+            self._save("epoch")
 
     def _undo(self, group: Group, fault: str) -> None:
         """Back to the group's start, on every rank; then skip the group or stop."""
@@ -247,7 +266,7 @@ class Trainer:
         as_before = f", as in {in_a_row} groups in a row" if in_a_row > 1 else ""
         progress.group -= 1  # a resume that skips meets it again
         self._save("step")
-        raise SharedError(
+        raise Diverged(
             f"{what}{as_before}: its group is undone and the state before it is saved; leave such "
             "groups out with --stopping.non_finite skip, or start a run with a lower "
             "optimizer.learning_rate or with optimizer.clip_norm"
@@ -256,10 +275,13 @@ class Trainer:
     def _validate(self) -> None:
         progress = self.progress
         with self.monitor.clock.measure("validation"):
-            result = self.validator.run(self.engine.judged())
+            result = self.validator.run(self.engine.judged(), self._look)
+        if result is None:
+            self._stopping = True  # the next start begins it again
+            return
         st = result.st["total"]
         if not math.isfinite(st + result.wt["total"] + result.st_whole["total"]):
-            raise SharedError(
+            raise Diverged(
                 f"the validation loss is not finite at iteration {progress.iteration}: nothing of "
                 "it was saved; start a run with a lower optimizer.learning_rate"
             )
@@ -277,84 +299,64 @@ class Trainer:
     # Checkpoints -------------------------------------------------------------------------------
 
     def _save(self, kind: str) -> None:
-        """Rank 0 writes a checkpoint `step-…` or `best-…`; a full disk does not stop training."""
-        self._saved = time.monotonic()
+        """Rank 0 writes a checkpoint `step-…`, `best-…` or `epoch-…`; every rank must call this."""
+        self._look(f"writing the checkpoint {kind}")
         weights, moments, averages = self.engine.export()
         if not self.engine.is_main:
             return
-        name = f"{kind}-{self.progress.iteration:08d}"
-        try:
-            saved = Checkpoint(weights, moments, self._state(), averages)
-            checkpoint.save(self.run.checkpoints, name, saved)
-            keep = self.config.checkpoint.keep if kind == "step" else 1
-            checkpoint.prune(self.run.checkpoints, kind, keep)
-        except OSError as error:
-            self.monitor.say(f"no checkpoint was written ({error}); the one before it stays")
+        self._shown = self.monitor.flush()  # what a resumed run does not show again
+        self.seconds = self._keeper.seconds
+        saved = Checkpoint(weights, moments, self._state(), averages)
+        self._keeper.write(kind, self.progress.iteration, saved)
+        self.tell("running")
+
+    def tell(self, state: str, why: str = "") -> None:
+        """Rank 0 notes in the run's folder how the training stands."""
+        if self.engine.is_main:
+            self._keeper.status(state, self.progress.to_dict(), why)
 
     def _state(self) -> dict[str, Any]:
         return {
             "progress": self.progress.to_dict(),
+            "seconds": self.seconds,
+            "shown": self._shown,
             "config": to_dict(self.config),
             "data": self.data,
             "versions": {"sptmod_dist": __version__, "torch": str(torch.__version__)},
         }
 
-    def resume(self, path: Path, saved: Checkpoint) -> None:
+    def resume(self, path: Path, saved: Checkpoint, force: bool = False) -> list[str]:
         """Go on where a checkpoint was written.
+
+        Args:
+            force: go on though settings or data differ.
+
+        Returns:
+            What differs, in words; nothing unless `force`.
 
         Raises:
             TrainingError: listing every setting that differs and changes the training.
             CheckpointError: what it holds does not fit together.
         """
-        whole = to_dict(from_dict(saved.state["config"], str(path)))  # with settings since added
-        found = list(differences({**saved.state, "config": whole}, self._state()))
-        if found:
-            raise TrainingError(
-                f"{path} belongs to another training: {'; '.join(found)}; give these settings "
-                "back, or start a new run under another name"
-            )
-        try:
-            self.progress = Progress.from_dict(saved.state["progress"])
-        except ValueError as error:
-            raise CheckpointError(f"{path}: {error}: take another checkpoint") from None
-        if self.progress.group > self.loader.n_groups:
-            raise CheckpointError(f"{path}: progress.group is past the epoch's end")
-        if self.progress.iteration and not saved.moments:
-            raise CheckpointError(f"{path} has lost the optimizer's moments: take another one")
+        n_groups = self.loader.n_groups
+        self.progress, found = taken_up(path, saved, self._state(), n_groups, force)
         self.engine.load(saved.weights, saved.moments, saved.averages)
+        self.seconds, self._shown = begun(saved.state)
+        return found
 
-    def forget_best(self) -> None:
-        """Without the best checkpoint its record is worth nothing: the next validation sets it."""
-        self.progress.best, self.progress.validated_at = None, 0
-
-    def _make_monitor(self) -> Monitor:
-        config = self.config
+    def _attendants(self) -> tuple[Monitor, Keeper, Watchdog]:
+        """Who shows, keeps and watches over the training while it runs."""
+        config, engine = self.config, self.engine
         seconds = config.batch_size * self.schedule.hop / self.data["sample_rate"]
-        return Monitor(
+        monitor = Monitor(
             self.run,
-            self.engine.rank,
+            engine.rank,
             self.progress.iteration,
             config.stopping.max_iterations,
             config.monitor.every,
             seconds / len(config.lengths),
+            self._shown,
         )
-
-
-def _not_finite(terms: Tensor, norms: Tensor, before: int) -> str | None:
-    """Where a group first went wrong, in words; None where it did not.
-
-    After a step on a gradient that is not finite every rank's losses are so: the first tells who.
-
-    Args:
-        before: iterations before the group.
-
-    Shape: terms of every rank [W, slices, N, terms], norms [N, 2].
-    """
-    bad = ~terms.isfinite().all(dim=(1, 3))  # [W, N]
-    either = bad.any(0) | ~norms.isfinite().all(1)
-    if not either.any():
-        return None
-    first = int(either.long().argmax())
-    ranks = [str(rank) for rank, row in enumerate(bad) if row[first]]
-    who = f"the loss of rank {', '.join(ranks)}" if ranks else "a gradient"
-    return f"{who} is not finite at iteration {before + first + 1}"
+        keeper = Keeper(self.run, config.checkpoint, self.seconds, engine.world_size, monitor.say)
+        log = self.run.log_file(engine.rank)
+        return monitor, keeper, Watchdog(config.distributed.watchdog, engine, log)

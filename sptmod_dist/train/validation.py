@@ -8,7 +8,7 @@ target seen. ST above WT is the SPN's exposure bias; ST is what a listener gets.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -124,25 +124,40 @@ class Validator:
         self._ranks, self._items, self._schedule, self._loss = ranks, items, schedule, loss
         self._windows_at_once, self._dtype = windows_at_once, dtype
 
-    def run(self, networks: Mapping[str, nn.Module]) -> Validation:
+    def run(
+        self, networks: Mapping[str, nn.Module], look: Callable[[str], bool]
+    ) -> Validation | None:
         """Measure WT and ST over all items; every rank gets the same figures.
 
         Args:
             networks: `effect` and, where there is one, `spn`, plain and equal on every rank.
+            look: told what comes next; says whether this rank was asked to stop.
+
+        Returns:
+            The figures; None when a rank was asked to stop before they were complete.
 
         Raises:
             UserError: an item cannot be read, on whatever rank.
         """
-        ranks = self._ranks
-        share = range(ranks.rank, len(self._items.items), ranks.world_size)
-        with torch.no_grad():
-            mine = ranks.together(lambda: [(k, self._item(networks, k)) for k in share])
-        table = [terms for _, terms in sorted(ranks.gather(mine))]
+        ranks, count = self._ranks, len(self._items.items)
+        table: list[list[float]] = []
+        for first in range(0, count, ranks.world_size):
+            asked = look(f"validating from item {first} on")
+            if ranks.share(torch.tensor([float(asked)])).any():
+                return None
+            table += self._round(networks, first + ranks.rank)
         # Taken once: what follows from these figures is the same decision everywhere.
         means = ranks.on_main(lambda: [math.fsum(c) / len(table) for c in zip(*table, strict=True)])
         names = LossTerms._fields
         rows = [means[i : i + len(names)] for i in range(0, len(means), len(names))]
         return Validation(*(dict(zip(names, row, strict=True)) for row in rows))
+
+    def _round(self, networks: Mapping[str, nn.Module], mine: int) -> list[list[float]]:
+        """One item on each rank, as far as there are any; the terms of all of them, in order."""
+        items = range(mine, min(mine + 1, len(self._items.items)))
+        with torch.no_grad():
+            terms = self._ranks.together(lambda: [self._item(networks, k) for k in items])
+        return self._ranks.gather(terms)
 
     def _item(self, networks: Mapping[str, nn.Module], index: int) -> list[float]:
         item = self._items.item(index)

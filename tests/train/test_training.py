@@ -48,6 +48,14 @@ def scalars(folder, name):
     return {tag: [e.step for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
+def shown(folder, name):
+    """Every scalar with its step, but for those that tell the time."""
+    events = EventAccumulator(str(folder / "runs" / name / "tensorboard"))
+    events.Reload()
+    tags = [t for t in events.Tags()["scalars"] if not t.startswith(("speed/", "time/"))]
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}
+
+
 def assert_same_end(folder, a, b):
     one, two = last(folder, a), last(folder, b)
     for ours, theirs in ((one.weights, two.weights), (one.moments, two.moments)):
@@ -66,6 +74,7 @@ def test_a_run_holds_what_the_guide_says(toy):
         "logs",
         "metrics.jsonl",
         "summary.json",
+        "status.json",
     }
     summary = json.loads((run_folder / "summary.json").read_text())
     lines = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
@@ -97,9 +106,14 @@ def test_tensorboard_gets_every_figure_that_the_guide_names(toy):
 
 @pytest.mark.parametrize("stops", [(3, 12), (9, 21), (18, 24)])
 def test_resumed_equals_uninterrupted_bit_for_bit(toy, monkeypatch, stops):
-    """Two stops by a signal: in the middle of epochs, at an epoch's end, at the very end."""
-    name = f"resumed{stops[0]}"
-    config = toy_config(toy, name=name)
+    """Two stops by a signal: in the middle of epochs, at an epoch's end, at the very end.
+
+    A record of TensorBoard is the mean of three groups here: stops come between its groups too.
+    """
+    name, coarse = f"resumed{stops[0]}", {"every": 7}
+    if not (toy / "runs" / "coarse").exists():
+        train(toy_config(toy, name="coarse", monitor=coarse))
+    config = toy_config(toy, name=name, monitor=coarse)
     learn = Trainer._learn
     for stop in stops:
         time.sleep(1.1)  # event files are ordered by the second of their making
@@ -117,11 +131,83 @@ def test_resumed_equals_uninterrupted_bit_for_bit(toy, monkeypatch, stops):
     time.sleep(1.1)
     assert train(config, resume="auto") == 0
     assert_same_end(toy, "whole", name)
-    for tag, steps in scalars(toy, name).items():
-        assert len(set(steps)) == len(steps), f"{tag} has a step twice"
-    assert scalars(toy, name)["train/total"][-1] == 24
+    assert shown(toy, name) == shown(toy, "coarse")
+    assert scalars(toy, name)["speed/iterations_per_second"] == [9, 18]
     metrics = [(toy / "runs" / n / "metrics.jsonl").read_text() for n in ("whole", name)]
     assert metrics[0] == metrics[1]
+
+
+def test_a_stop_within_a_validation_waits_for_no_more_than_an_item(toy, monkeypatch):
+    item, begun = Validator._item, []
+
+    def asking(self, networks, index):
+        begun.append(index)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return item(self, networks, index)
+
+    config = toy_config(toy, name="within")
+    monkeypatch.setattr(Validator, "_item", asking)
+    assert train(config, resume="auto") == REQUEUE
+    assert begun == [0] and RunFolder(toy / "runs" / "within").status()["state"] == "preempted"
+    assert last(toy, "within").state["progress"]["validated_at"] == 0
+    monkeypatch.undo()
+    time.sleep(1.1)
+    assert train(config, resume="auto") == 0
+    assert_same_end(toy, "whole", "within")
+    assert shown(toy, "within") == shown(toy, "whole")
+
+
+def test_a_run_says_how_it_stands(toy, monkeypatch):
+    run, states = RunFolder(toy / "runs" / "says"), []
+    write = RunFolder.write_status
+    monkeypatch.setattr(
+        RunFolder, "write_status", lambda self, s: (states.append(s["state"]), write(self, s))
+    )
+    learn = Trainer._learn
+
+    def stopping(self, group):
+        if self.progress.iteration == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert run.in_use
+        return learn(self, group)
+
+    monkeypatch.setattr(Trainer, "_learn", stopping)
+    assert train(toy_config(toy, name="says")) == REQUEUE
+    assert states == ["running", "running", "preempted"] and not run.in_use
+    assert (run.path / "requeue").exists()
+    first = run.status()
+    assert (first["iteration"], first["best_st"], first["processes"]) == (12, None, 1)
+    monkeypatch.setattr(Trainer, "_learn", learn)
+    assert train(toy_config(toy, name="says"), resume="auto") == 0
+    assert not (run.path / "requeue").exists()
+    assert run.status()["state"] == "finished" and run.status()["seconds"] > first["seconds"]
+    assert run.status()["best_st"] == run.summary()["best_st"]
+
+
+def test_checkpoints_come_by_groups_and_stay_by_epochs(toy):
+    keeping = {"groups": 2, "keep": 3, "keep_epochs": 1}
+    train(toy_config(toy, name="kept", checkpoint=keeping, stopping={"max_iterations": 42}))
+    names = [path.name for path in (toy / "runs" / "kept" / "checkpoints").iterdir()]
+    steps = [name for name in sorted(names) if name.startswith("step")]
+    assert [name for name in sorted(names) if name.startswith("epoch")] == [
+        "epoch-00000018", "epoch-00000036"
+    ]
+    assert steps == ["step-00000030", "step-00000036", "step-00000042"]
+    assert len([name for name in names if name.startswith("best")]) == 1
+
+
+def test_a_resume_with_other_settings_is_refused_with_all_of_them_or_forced(toy, capsys):
+    changes = {"optimizer": {"learning_rate": 1e-3, "clip_norm": 1.0}}
+    train(toy_config(toy, name="forced", stopping={"max_iterations": 9}))
+    asked = toy_config(toy, name="forced", **changes)
+    sentence = "optimizer.clip_norm was None and is 1.0; optimizer.learning_rate was 0.002 and is"
+    with pytest.raises(UserError, match=f"{sentence}.*--force-resume"):
+        train(asked, resume="auto")
+    assert train(asked, resume="auto", force=True) == 0
+    assert sentence in capsys.readouterr().err
+    assert last(toy, "forced").state["config"]["optimizer"]["clip_norm"] == 1.0
+    best = RunFolder(toy / "runs" / "forced").best_checkpoint()[0]
+    assert checkpoint.iteration_of(best) > 9, "its own losses count"
 
 
 def test_a_finished_run_is_reported_and_not_trained_again(toy, capsys):
@@ -308,7 +394,7 @@ def test_damaged_newest_checkpoints_cost_what_came_after_the_last_whole_one_and_
     (newest[0] / "weights.safetensors").write_text("")
     assert folder.last_checkpoint()[0].name == "step-00000018"
     assert train(toy_config(toy, name="damaged"), resume="auto") == 0
-    assert "dropped: step-00000024, best-00000024" in capsys.readouterr().err
+    assert "set aside: step-00000024, best-00000024" in capsys.readouterr().err
     assert_same_weights(toy, "whole", "damaged")
     assert folder.best_checkpoint()[0].name == "best-00000024"
 
