@@ -115,12 +115,15 @@ def train_on(
         trainer.tell("diverged" if isinstance(error, Diverged) else "failed", str(error))
         raise SharedError(f"{error}{_go_on(run)}") from None
     except Exception as error:
-        trainer.tell("failed", " ".join(str(error).split()))
+        trainer.tell("failed", _reason(error, config))
         vars(error)["go_on"] = _go_on(run)  # for whoever explains it
         raise
     finally:
         if engine.is_main:
             run.unlock()
+        # A launcher that sees one rank fail ends the others: they must live to say why.
+        if engine.world_size == 1 or sys.exc_info()[0] is None:
+            trainer.release()
 
 
 def _fit(engine: Engine, run: RunFolder, trainer: Trainer) -> int:
@@ -159,20 +162,26 @@ def _failure(engine: Engine, config: TrainConfig, error: Exception) -> UserError
     note = "" if isinstance(error, UserError) else run.note_traceback(engine.rank, error)
     if not engine.speaks():
         raise SystemExit(1) from error
-    if isinstance(error, UserError):
-        words = str(error)
-    elif is_broken_exchange(error) and is_timeout(error):
-        words = (
-            f"the other processes did not answer for {config.distributed.timeout:g} s "
-            "(distributed.timeout): one of them hangs, or is much slower"
-        )
-    elif is_broken_exchange(error):
-        words = "another process has gone without a word: was it killed, or out of memory?"
-    else:
-        words = f"{type(error).__name__} ({' '.join(str(error).split()):.300}); {note}"
+    words = _reason(error, config)
+    if not (isinstance(error, UserError) or is_broken_exchange(error)):
+        words = f"{words}; {note}"
     failure = TrainingFailure(words + vars(error).get("go_on", ""))
     failure.code = error.code if isinstance(error, UserError) else TrainingFailure.code
     return failure
+
+
+def _reason(error: Exception, config: TrainConfig) -> str:
+    """Why this process ends, in words."""
+    if isinstance(error, UserError):
+        return str(error)
+    if is_broken_exchange(error) and is_timeout(error):
+        return (
+            f"the other processes did not answer for {config.distributed.timeout:g} s "
+            "(distributed.timeout): one of them hangs, or is much slower"
+        )
+    if is_broken_exchange(error):
+        return "another process has gone without a word: was it killed, or out of memory?"
+    return f"{type(error).__name__} ({' '.join(str(error).split()):.300})"
 
 
 def _go_on(run: RunFolder) -> str:

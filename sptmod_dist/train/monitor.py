@@ -1,15 +1,17 @@
 """What a training shows while it runs: TensorBoard, metrics.jsonl, a progress bar, log files.
 
 Rank 0 alone writes events and draws the bar; each rank has a log file. It is told a group at a
-time, so watching costs no stop of the device at every iteration. A disk that is full silences
-TensorBoard and metrics.jsonl, and not the training.
+time, so watching costs no stop of the device at every iteration. What a full disk does not take is
+kept, and written when it does.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -98,7 +100,9 @@ class Monitor:
         self._sum, self._n_groups, self._shown_at = _begun(begun, iteration)
         self._speed_at = iteration
         self._last = (0.0, 0.0, 0.0)
-        self._writer: SummaryWriter | None = None
+        self._unsaved: list[tuple[int, dict[str, float]]] = []  # since the last flush
+        self._lines: list[str] = []  # of metrics.jsonl, that are not
+        self._is_full = False
         self._handler = logging.FileHandler(run.log_file(rank))
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(self._handler)
@@ -106,8 +110,9 @@ class Monitor:
         logger.propagate = False
         self._st = "none yet"
         self._is_main = rank == 0
+        self._excepthook, threading.excepthook = threading.excepthook, self._spare_the_traceback
         if self._is_main:
-            self._writer = SummaryWriter(str(run.tensorboard), purge_step=iteration + 1)
+            self._writer = self._open(iteration + 1)
             self._forget_after(iteration)
         self._bar = tqdm(
             total=total,
@@ -133,9 +138,9 @@ class Monitor:
         A checkpoint keeps it: the training that goes on from there shows the same records as one
         that was never stopped.
         """
-        if self._writer is not None:
+        if self._is_main:
             with self._unless_full():
-                self._writer.flush()
+                self._save()
         return {"sum": self._sum.tolist(), "groups": self._n_groups, "at": self._shown_at}
 
     def say(self, message: str) -> None:
@@ -188,21 +193,60 @@ class Monitor:
             "time/share_in_validation": now[2] / now[0],
         }
 
+    def _open(self, first: int) -> SummaryWriter:
+        """A new file of events, which counts from this iteration on."""
+        return SummaryWriter(str(self._run.tensorboard), purge_step=first)
+
     def _write(self, scalars: dict[str, float], iteration: int) -> None:
-        if self._writer is None:
+        if not self._is_main:
             return
-        with self._unless_full():
-            for tag, value in scalars.items():
-                self._writer.add_scalar(tag, value, iteration)
+        self._unsaved.append((iteration, scalars))
+        if not self._is_full:
+            with self._unless_full():
+                self._add(iteration, scalars)
+
+    def _add(self, iteration: int, scalars: dict[str, float]) -> None:
+        for tag, value in scalars.items():
+            self._writer.add_scalar(tag, value, iteration)
+
+    def _save(self) -> None:
+        """Bring all that is not on the disk there; after a full disk in a file of its own, since
+        the one that it cut takes no more."""
+        if self._is_full and self._unsaved:
+            self._writer = self._open(self._unsaved[0][0])
+            for iteration, scalars in self._unsaved:
+                self._add(iteration, scalars)
+        self._writer.flush()
+        self._append()
+        self._unsaved.clear()
+        self._is_full = False
+
+    def _append(self) -> None:
+        """The lines that are missing in metrics.jsonl, all of them or none."""
+        if not self._lines:
+            return
+        with open(self._run.metrics, "a") as file:
+            before = file.tell()
+            try:
+                file.writelines(self._lines)
+                file.flush()
+            except OSError:
+                os.truncate(self._run.metrics, before)
+                raise
+        self._lines.clear()
 
     @contextmanager
     def _unless_full(self) -> Iterator[None]:
-        """Give up TensorBoard, once and aloud, where the disk takes no more."""
+        """Keep, and say once, what the disk does not take."""
         try:
             yield
         except OSError as error:
-            self._writer = None
-            self.say(f"TensorBoard and metrics.jsonl end here ({error}); training goes on")
+            if not self._is_full:
+                self.say(
+                    f"TensorBoard and metrics.jsonl cannot be written ({error}); training goes on, "
+                    "and they are written when the disk takes them"
+                )
+            self._is_full = True
 
     def validation(self, iteration: int, epoch: int, result: Validation, best: bool) -> None:
         """Show and keep a validation's figures."""
@@ -215,19 +259,28 @@ class Monitor:
         scalars["validation_st/minus_wt"] = result.st["total"] - result.wt["total"]
         self._write(scalars, iteration)
         line: dict[str, Any] = {"iteration": iteration, "epoch": epoch, **asdict(result)}
-        if self._writer is not None:
-            with self._unless_full(), open(self._run.metrics, "a") as file:
-                file.write(json.dumps(line, allow_nan=False) + "\n")
+        if self._is_main:
+            self._lines.append(json.dumps(line, allow_nan=False) + "\n")
+            with self._unless_full():
+                self._append()
         self.say(
             f"iteration {iteration}, epoch {epoch}: ST {result.st['total']:.4f} (ESR "
             f"{result.st['esr']:.4f}), WT {result.wt['total']:.4f}{', the best so far' * best}"
         )
 
+    def _spare_the_traceback(self, what: threading.ExceptHookArgs) -> None:
+        """Of TensorBoard's thread on a full disk: `_unless_full` says it in words."""
+        ours = type(what.thread).__name__ == "_AsyncWriterThread"
+        if not (ours and isinstance(what.exc_value, OSError)):
+            self._excepthook(what)
+
     def close(self) -> None:
         """Flush everything."""
         self._bar.close()
-        if self._writer is not None:
+        if self._is_main:
             with self._unless_full():
+                self._save()
                 self._writer.close()
+        threading.excepthook = self._excepthook
         logger.removeHandler(self._handler)
         self._handler.close()

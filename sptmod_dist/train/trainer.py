@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,9 +113,10 @@ class Trainer:
         finally:
             self._watchdog.close()
             self.monitor.close()
-            # A launcher that sees one rank fail ends the others: they must live to say why.
-            if self.engine.world_size == 1 or sys.exc_info()[0] is None:
-                self._interrupt.release()
+
+    def release(self) -> None:
+        """Give signals back, the end of the training having been written down."""
+        self._interrupt.release()
 
     def _epoch(self) -> None:
         """The groups of an epoch that are left, until it ends or training does."""
