@@ -18,13 +18,14 @@ say = echo "==> $(1)"
 launch = $(PY) -m accelerate.commands.launch --config_file launch/accelerate/$(1) \
 	launch/train.py --config launch/configs/demo.yaml --resume auto
 
-.PHONY: help install train demo-training test test-system fuzz lint
+.PHONY: help install train demo-training test test-system fuzz faults lint
 
 help:
 	@echo "make train        install, make demo shards, train on them, evaluate, render a file"
 	@echo "make test         install (DeepSpeed too), then all tests but the slow ones"
 	@echo "make test-system  the slow tests: several machines, kills, the published size"
 	@echo "make fuzz         10,000 mutated shards and indexes of each kind, half an hour"
+	@echo "make faults       200 trainings, killed at random moments and resumed, an hour"
 	@echo "make lint         ruff and mypy"
 	@echo "make install      the virtual environment $(VENV) alone"
 
@@ -107,6 +108,10 @@ test-system: $(TESTABLE)
 fuzz: $(TESTABLE)
 	@$(call say,reading 10000 mutated shards and indexes of each kind)
 	@SPTMOD_FUZZ=10000 OMP_NUM_THREADS=1 $(PY) -m pytest tests/data/test_shard_fuzz.py $(ARGS)
+
+faults: $(TESTABLE)
+	@$(call say,200 trainings with a fault each)
+	@SPTMOD_FAULTS=200 OMP_NUM_THREADS=1 $(PY) -m pytest -s tests/faults/test_kills.py $(ARGS)
 
 lint: $(TESTABLE)
 	@$(call say,ruff)

@@ -26,6 +26,7 @@ from sptmod_dist.names import advice
 BENCHMARKS = {
     "scaling": "what it costs to spread a training over processes",
     "data": "how fast training data is read, by ours and by other loaders",
+    "checkpoint": "what checkpoints cost, and how soon a resumed training learns",
 }
 """Each is a module of `benchmarks` with `add_options(parser)` and `run(options)`."""
 
