@@ -184,13 +184,29 @@ def test_the_seed_changes_the_order_of_the_music_and_the_places_in_it() -> None:
     assert not any(np.array_equal(a, b) for a in first for b in other)
 
 
+def test_every_file_has_its_turn_before_one_comes_again_in_an_order_of_the_seed(
+    tmp_path: Path,
+) -> None:
+    for number in range(5):
+        write_music(tmp_path / f"{number}.wav", sine(8_000, 6.0, 500.0 + 100 * number), 8_000)
+    music = find_music(tmp_path, no_word)
+    orders = []
+    for seed in range(3):
+        spectra = [np.abs(np.fft.rfft(part)) for part in excerpts(music, 8_000, seed, 10)]
+        orders.append([round(spectrum.argmax() / 4 / 100) - 5 for spectrum in spectra])
+    assert all(order[:5] == order[5:] and sorted(order[:5]) == [0, 1, 2, 3, 4] for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+
+
 def test_music_of_any_rate_and_folder_and_stereo_is_taken_by_name(tmp_path: Path) -> None:
     stereo = np.stack([sine(48_000, 6.0), np.zeros(6 * 48_000)], axis=1)
     write_music(tmp_path / "b.flac", stereo, 48_000)
     write_music(tmp_path / "a" / "one.ogg", sine(22_050, 5.0), 22_050)
+    write_music(tmp_path / "c" / "a.wav", sine(44_100, 5.0), 44_100)
     write_music(tmp_path / ".hidden" / "c.wav", sine(44_100, 5.0), 44_100)
     found = find_music(tmp_path, no_word)
-    assert [file.path.relative_to(tmp_path).as_posix() for file in found] == ["a/one.ogg", "b.flac"]
+    names = [file.path.relative_to(tmp_path).as_posix() for file in found]
+    assert names == ["a/one.ogg", "b.flac", "c/a.wav"]
     made = excerpts(found[1:], 44_100, 0, 1)[0]
     assert made.shape == (4 * 44_100,)
     basis = np.exp(2j * np.pi * 440 / 44_100 * np.arange(len(made)))
@@ -303,7 +319,7 @@ def test_the_parts_in_the_picture_are_in_order_and_inside_the_file() -> None:
 def test_the_spectrogram_shows_a_tone_at_its_frequency_and_level() -> None:
     rate = 44_100
     levels, times, edges = spectrogram(0.1 * sine(rate, 4.0, 1000.0) / 0.3, rate)
-    assert levels.shape == (len(edges) - 1, len(times) - 1)
+    assert levels.shape == (len(edges) - 1, len(times) - 1) and edges[0] == 40.0
     loudest = levels.argmax(axis=0)
     assert (edges[loudest] <= 1_020).all() and (edges[loudest + 1] >= 980).all()
     np.testing.assert_allclose(levels.max(axis=0), -20.0, atol=0.5)
