@@ -113,7 +113,7 @@ def find_markers(audio: np.ndarray, rate: int, expected: int | None = None) -> l
     """Find the markers of a recording, to a hundredth of a sample where it is clean.
 
     Args:
-        audio: one channel of any length, or a part of one.
+        audio: one channel of any length, or a part of one; finite.
         rate: at which the markers were played: a wrong one finds none.
         expected: how many there should be: then weaker ones count as well, and the strongest are
             kept. Fewer may be found.
@@ -230,11 +230,15 @@ def _marks(rate: int) -> tuple[int, ...]:
     return tuple(unit * mark for mark in RULER)
 
 
+def _edge(rate: int) -> float:
+    """To which frequency clicks are flat."""
+    return min(CLICK_HZ, 0.3 * rate)
+
+
 def _click(rate: int) -> np.ndarray:
     """A symmetric low-pass pulse, its peak in the middle."""
-    edge = min(CLICK_HZ, 0.3 * rate)
-    half = round(16 * 0.3 * rate / edge)
-    taps = signal.firwin(2 * half + 1, edge * 1.2, window=("kaiser", 6.0), fs=rate)
+    half = round(16 * 0.3 * rate / _edge(rate))
+    taps = signal.firwin(2 * half + 1, 1.2 * _edge(rate), window=("kaiser", 6.0), fs=rate)
     return taps * (CLICK_PEAK / taps[half])
 
 
@@ -252,9 +256,10 @@ def _kernel(rate: int, half: int) -> np.ndarray:
     """
     shifts = np.arange(-2 * _FINE, 2 * _FINE + 1) / _FINE
     distance = shifts[:, None] - np.arange(-half, half + 1)
-    width = 0.5 * rate / min(CLICK_HZ, 0.3 * rate) * 16  # samples of a side that count
+    width = 8 * rate / _edge(rate)  # samples of a side that count
     window = np.where(np.abs(distance) < width, np.cos(np.pi * distance / (2 * width)) ** 2, 0.0)
-    rows = np.sinc(1.3 * min(CLICK_HZ / rate, 0.3) * distance) * window
+    cutoff = 0.65 * _edge(rate)
+    rows = np.sinc(2 * cutoff / rate * distance) * window
     return rows - rows.mean(axis=1, keepdims=True)
 
 

@@ -87,7 +87,7 @@ def test_a_marker_matches_itself_at_one_shift_alone(rate: int) -> None:
     assert match[aside].max() < 0.2 * match[middle]
 
 
-@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
+@pytest.mark.parametrize("rate", [44_100, 96_000])
 @pytest.mark.parametrize("delay", DELAYS)
 def test_a_compressed_noisy_inverted_marker_is_found_within_a_microsecond(
     rate: int, delay: float
