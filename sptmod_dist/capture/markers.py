@@ -19,10 +19,12 @@ RULER_SECONDS = 0.15
 CLICK_PEAK = 0.5
 CLICK_HZ = 12_000.0
 LEAD_SECONDS, GAP_SECONDS, REST_SECONDS, PASSAGE_SECONDS = 0.5, 1.0, 0.5, 1.0
-SURE, LIKELY = 0.5, 0.3
-"""Strengths: what is a marker in any case, and what may be one where more are expected."""
+SURE, LIKELY = 0.35, 0.3
+"""Strengths: what is a marker in any case, and what may be one where more are expected; music and
+noise of minutes reach 0.16."""
 _WINDOW_SECONDS = 0.004  # less than the ruler's shortest distance
 _FLOOR = 1e-5  # -100 dB: quieter than that is no click
+_LOST = 0.02  # of the loudest click's level: a click below that is lost
 _BLOCK = 1 << 17
 _FINE = 32  # steps a sample when the place between samples is looked for
 
@@ -111,7 +113,7 @@ def find_markers(audio: np.ndarray, rate: int, expected: int | None = None) -> l
     """Find the markers of a recording, to a hundredth of a sample where it is clean.
 
     Args:
-        audio: one channel of any length, or a part of one.
+        audio: one channel of any length, or a part of one; finite.
         rate: at which the markers were played: a wrong one finds none.
         expected: how many there should be: then weaker ones count as well, and the strongest are
             kept. Fewer may be found.
@@ -210,12 +212,16 @@ class _Finder:
         return matched, matched / np.sqrt(np.maximum(energy, 0.0) + width * _FLOOR**2)
 
     def _between(self, piece: np.ndarray, matched: np.ndarray, peak: int) -> float:
-        """Where between samples of `piece` the first click lies, each click counting by its own
-        level."""
+        """Where between samples of `piece` the first click lies.
+
+        Clicks count alike, however loud: the loudest are those during which a compressor's gain
+        fell the most, which moves them.
+        """
+        levels = np.array([matched[peak + mark] for mark in self.marks])
+        least = _LOST * np.abs(levels).max()
         summed = np.zeros(self.width)
-        for mark in self.marks:
-            place = peak + mark
-            summed += matched[place] * piece[place : place + self.width].astype(np.float64)
+        for mark, level in zip(self.marks, levels / (levels**2 + least**2), strict=True):
+            summed += level * piece[peak + mark : peak + mark + self.width].astype(np.float64)
         return peak + self.half + _top(self.kernel @ summed)
 
 
@@ -224,11 +230,15 @@ def _marks(rate: int) -> tuple[int, ...]:
     return tuple(unit * mark for mark in RULER)
 
 
+def _edge(rate: int) -> float:
+    """To which frequency clicks are flat."""
+    return min(CLICK_HZ, 0.3 * rate)
+
+
 def _click(rate: int) -> np.ndarray:
     """A symmetric low-pass pulse, its peak in the middle."""
-    edge = min(CLICK_HZ, 0.3 * rate)
-    half = round(16 * 0.3 * rate / edge)
-    taps = signal.firwin(2 * half + 1, edge * 1.2, window=("kaiser", 6.0), fs=rate)
+    half = round(16 * 0.3 * rate / _edge(rate))
+    taps = signal.firwin(2 * half + 1, 1.2 * _edge(rate), window=("kaiser", 6.0), fs=rate)
     return taps * (CLICK_PEAK / taps[half])
 
 
@@ -246,9 +256,10 @@ def _kernel(rate: int, half: int) -> np.ndarray:
     """
     shifts = np.arange(-2 * _FINE, 2 * _FINE + 1) / _FINE
     distance = shifts[:, None] - np.arange(-half, half + 1)
-    width = 0.5 * rate / min(CLICK_HZ, 0.3 * rate) * 16  # samples of a side that count
+    width = 8 * rate / _edge(rate)  # samples of a side that count
     window = np.where(np.abs(distance) < width, np.cos(np.pi * distance / (2 * width)) ** 2, 0.0)
-    rows = np.sinc(1.3 * min(CLICK_HZ / rate, 0.3) * distance) * window
+    cutoff = 0.65 * _edge(rate)
+    rows = np.sinc(2 * cutoff / rate * distance) * window
     return rows - rows.mean(axis=1, keepdims=True)
 
 

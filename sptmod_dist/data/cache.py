@@ -7,7 +7,7 @@ here.
 
     FOLDER/<SHA-256>.tar      whole
     FOLDER/<SHA-256>.part     on its way, as large as it will be
-    FOLDER/.<SHA-256>.lock    held by whoever fetches it
+    FOLDER/.<SHA-256>.lock    held by whoever fetches it; says what went wrong; is left there
     FOLDER/.lock              held for moments, while room is made
 
 A whole shard is not hashed again: whoever reads it checks sums of all that is read. The files are
@@ -92,9 +92,17 @@ class Cache:
             if found is not None:
                 return found
             self.folder.mkdir(parents=True, exist_ok=True)  # it may have been emptied meanwhile
-            with _locked(_lock_of(self.path(shard))):
+            asked = time.time()
+            with _locked(_lock_of(self.path(shard))) as lock:
                 found = self._take(shard)
-                return self._fetched(shard, fetch) if found is None else found
+                if found is not None:
+                    return found
+                _raise_fault(lock, asked)
+                try:
+                    return self._fetched(shard, fetch)
+                except ShardError as fault:
+                    _note_fault(lock, fault)
+                    raise
 
     def _take(self, shard: Shard) -> int | None:
         """A descriptor of a whole shard, which has been used just now; None if it is not there."""
@@ -213,13 +221,26 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
+def _note_fault(lock: int, fault: ShardError) -> None:
+    """Leave word for those who wait for the lock: each of them would try for minutes."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(fault).encode(), 0)
+
+
+def _raise_fault(lock: int, asked: float) -> None:
+    """Take over the fault of whoever held the lock while this one waited for it."""
+    state = os.fstat(lock)
+    if state.st_size and state.st_mtime >= asked:
+        raise ShardError(os.pread(lock, state.st_size, 0).decode(errors="replace"))
+
+
 @contextmanager
-def _locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a file's lock, against other processes and other threads."""
+def _locked(path: Path, wait: bool = True) -> Iterator[int]:
+    """Hold a file's lock, against other processes and other threads; gives its descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield descriptor
     finally:
         with suppress(OSError):  # else a process that was forked meanwhile would hold it on
             fcntl.flock(descriptor, fcntl.LOCK_UN)

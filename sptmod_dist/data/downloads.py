@@ -15,7 +15,7 @@ from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.places import Opened, Passing, Place, Staying
 
 TRIES = 4
-"""Attempts in a row that bring no byte, after which a file is given up."""
+"""Attempts in a row, none of them at a bearable speed for long, after which a file is given up."""
 LEAST_SPEED = 1000
 """Bytes a second, over `places.TIMEOUT`, below which an attempt is given up."""
 PAUSES = (0.2, 1.0, 4.0)
@@ -72,12 +72,12 @@ class Download(io.RawIOBase):
         data: bytes = stream.read(size)
         if not data:
             self._check_end()
-        self._done += len(data)
+        self._check_speed(len(data), time.monotonic() - begun)
+        self._done += len(data)  # after what may raise: bytes that are not given come again
         if self._size is not None and self._done > self._size:
             raise Staying(f"it has more than the {self._size} bytes that the index says")
         if self._left is not None:
             self._left -= len(data)
-        self._check_speed(len(data), time.monotonic() - begun)
         return data
 
     def _check_speed(self, count: int, waited: float) -> None:

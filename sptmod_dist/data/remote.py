@@ -114,7 +114,7 @@ class RemoteSet:
 
     @contextmanager
     def prefetch(self, shards: Iterable[int]) -> Iterator[None]:
-        """See `Source`; never further ahead than half of what the cache holds."""
+        """See `Source`; never further ahead than half of what the cache holds, in each process."""
         room = self._cache.limit // max(shard.bytes for shard in self._shards) // 2
         enough = len(self._shards) if self.fits else None
         entries = list(self._shards)

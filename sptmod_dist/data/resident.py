@@ -33,7 +33,7 @@ def decode(shard_set: ShardSet, memory: np.ndarray, workers: int) -> None:
     Args:
         shard_set: whose.
         memory: [resident_samples(shard_set)], float32.
-        workers: threads; 0 does it in this one.
+        workers: threads; 0 is 1.
 
     Raises:
         ShardError: a record cannot be read.
@@ -72,8 +72,11 @@ class InMemory:
         size, free = 4 * resident_samples(shard_set), psutil.virtual_memory().available
         if size > free:
             raise ShardError(_too_large(shard_set, size, free, "of memory"))
-        memory = np.empty(size // 4, np.float32)
-        decode(shard_set, memory, workers)
+        try:
+            memory = np.empty(size // 4, np.float32)
+            decode(shard_set, memory, workers)
+        except MemoryError:  # of a limit that the system does not tell
+            raise ShardError(_too_large(shard_set, size, free, "of memory")) from None
         return cls(shard_set, memory)
 
     @property
@@ -123,10 +126,15 @@ class OnDevice:
         self._shards, self._device = shard_set, device
         size = 4 * resident_samples(shard_set)
         if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
+            free, where = torch.cuda.mem_get_info(device)[0], "on the GPU"
+        else:
+            free, where = psutil.virtual_memory().available, "of memory"
+        try:
             if size > free:
-                raise ShardError(_too_large(shard_set, size, free, "on the GPU"))
-        self._recordings = [self._load(item) for item in range(len(shard_set.items))]
+                raise MemoryError
+            self._recordings = [self._load(item) for item in range(len(shard_set.items))]
+        except (MemoryError, torch.OutOfMemoryError):
+            raise ShardError(_too_large(shard_set, size, free, where)) from None
         controls = [item.controls for item in shard_set.items]
         self._controls = torch.tensor(controls, dtype=torch.float32, device=device)
 

@@ -70,6 +70,7 @@ def build_sets(
     geometry = needs.geometry(manifest.sample_rate, manifest.controls, str(manifest.path))
     with ThreadPoolExecutor(workers) as pool:  # hashing lets go of the interpreter
         files = _files(manifest)
+        states = {path: _state(path) for path in files}
         sums = dict(zip(files, pool.map(file_sha256, files), strict=True))
     provenance = _provenance(manifest, sums)
     sets = []
@@ -78,7 +79,7 @@ def build_sets(
         available = list(_available(manifest, split, geometry, sums))
         left_out = require_length(split, geometry, available, str(manifest.path))
         plan = plan_set(split, geometry, cut, available)
-        sets.append(NewSet(plan, provenance, _reader(manifest, split), left_out))
+        sets.append(NewSet(plan, provenance, _reader(manifest, split, states), left_out))
     items = ((new.plan.split, item) for new in sets for item in new.plan.items)
     check_leaks(items, distinct_settings, str(manifest.path))
     return store_sets(Path(out), sets, overwrite, workers, say)
@@ -159,6 +160,26 @@ def _require_channels(manifest: Manifest, item: RecordedItem, geometry: Geometry
         )
 
 
-def _reader(manifest: Manifest, split: str) -> Callable[[int], Recording]:
+def _state(path: Path) -> tuple[int, int, int]:
+    """What changes when somebody writes to a file."""
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _reader(
+    manifest: Manifest, split: str, states: Mapping[Path, tuple[int, int, int]]
+) -> Callable[[int], Recording]:
     items: Sequence[RecordedItem] = manifest.of_split(split)
-    return lambda number: load_item(manifest, items[number])
+
+    def read(number: int) -> Recording:
+        item = items[number]
+        recording = load_item(manifest, item)
+        for path in (item.input, item.output, item.sidechain):
+            if path is not None and _state(path) != states[path]:
+                raise ShardError(
+                    f"{path} has changed since the build began: run it again when nobody writes "
+                    "to the recordings"
+                )
+        return recording
+
+    return read

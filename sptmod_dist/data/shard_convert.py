@@ -17,6 +17,7 @@ import sptmod_dist
 from sptmod_dist.data.geometry import Geometry, Needs, ShardError
 from sptmod_dist.data.recordings import SPLITS, Recording
 from sptmod_dist.data.shard_build import require_length
+from sptmod_dist.data.shard_folders import finish_moves
 from sptmod_dist.data.shard_index import INDEX_NAME
 from sptmod_dist.data.shard_leaks import check_leaks
 from sptmod_dist.data.shard_plan import Available, Cut, SetPlan, plan_set
@@ -55,6 +56,7 @@ def convert_sets(
             or do not hold a sequence for the model.
     """
     sets, out = Path(sets), Path(out)
+    finish_moves(sets)
     splits = [split for split in SPLITS if (sets / split / INDEX_NAME).exists()]
     if not splits:
         raise ShardError(

@@ -7,7 +7,7 @@ knows names of folders, nothing of what is in them.
     OUT/train, OUT/validation, OUT/test
     OUT/.building-DIGEST     sets that are being made; the digest is of all that they depend on
     OUT/.building-lock       while a builder runs
-    OUT/.replaced-DIGEST     former sets, on their way out
+    OUT/.replaced-…          former sets, on their way out
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -55,6 +56,17 @@ def one_builder(out: Path) -> Iterator[None]:
     finally:
         (out / _LOCK).unlink(missing_ok=True)
         os.close(lock)
+
+
+def finish_moves(out: Path) -> None:
+    """Make the moves that a builder who was killed had not made: sets stand where they belong.
+
+    Raises:
+        ShardError: another builder is at work there.
+    """
+    if any(out.glob(f"{_BUILDING}*/{_MOVES}")):
+        with one_builder(out):
+            pass
 
 
 def _lock(path: Path) -> int:
@@ -148,14 +160,14 @@ def replace(out: Path, folder: Path, new: Sequence[str], old: Sequence[str]) -> 
     """
     with atomic_write(folder / _MOVES) as temporary:
         temporary.write_text(json.dumps({"old": list(old), "new": list(new)}))
-    done: list[tuple[Path, Path]] = []
+    moves = _moves(out, folder, new, old)
     try:
-        for source, target in _moves(out, folder, new, old):
+        for source, target in moves:
             source.rename(target)
-            done.append((source, target))
-    except BaseException:
-        for source, target in reversed(done):
-            target.rename(source)
+    except BaseException:  # a Ctrl-C may come when a move is made: what stands where is looked at
+        for source, target in reversed(moves):
+            if target.exists() and not source.exists():
+                target.rename(source)
         (folder / _MOVES).unlink()
         raise
     _conclude(out, folder)
@@ -181,6 +193,6 @@ def _finish(out: Path, folder: Path) -> None:
 def _conclude(out: Path, folder: Path) -> None:
     """The new sets are in place: from now on, the folder holds nothing but old ones."""
     fsync_dir(out)
-    gone = out / folder.name.replace(_BUILDING, _REPLACED)
+    gone = out / f"{_REPLACED}{secrets.token_hex(8)}"  # one before may be there, held by a reader
     folder.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)

@@ -65,7 +65,7 @@ class NewSet:
 def write_sets(sets: Sequence[NewSet], folder: Path, workers: int = 1) -> list[Index]:
     """Write sets, each into the folder of its split's name, and their indexes.
 
-    A thread holds one recording at a time, and one member of a record as bytes.
+    A thread holds one recording at a time, and one member of a record in the form of its bytes.
 
     Args:
         sets: of different splits.
@@ -79,10 +79,11 @@ def write_sets(sets: Sequence[NewSet], folder: Path, workers: int = 1) -> list[I
     """
     notes = folder / "notes"
     jobs: list[_Job] = []
+    mine = threading.local()
     for new in sets:
         for path in (notes / new.plan.split, folder / new.plan.split):
             path.mkdir(parents=True, exist_ok=True)
-        read = _Shared(new.read, len(new.plan.items))
+        read = _Shared(new.read, len(new.plan.items), mine)
         of_set = [_Job(new.plan, n, folder, notes, read) for n in range(len(new.plan.shards))]
         _sweep(folder / new.plan.split, {job.path.name for job in of_set})
         jobs += of_set
@@ -126,14 +127,17 @@ def _index(new: NewSet, notes: list[Note]) -> Index:
 class _Shared:
     """Recordings that are read once while threads work on them, and no longer held than that.
 
-    A thread holds the last one that it asked for.
+    Args:
+        mine: where a thread holds the last one that it asked for, of whatever set.
     """
 
-    def __init__(self, read: Callable[[int], Recording], count: int) -> None:
+    def __init__(
+        self, read: Callable[[int], Recording], count: int, mine: threading.local
+    ) -> None:
         self._read = read
         self._locks = [threading.Lock() for _ in range(count)]
         self._held: WeakValueDictionary[int, Recording] = WeakValueDictionary()
-        self._mine = threading.local()
+        self._mine = mine
 
     def __call__(self, number: int) -> Recording:
         with self._locks[number]:

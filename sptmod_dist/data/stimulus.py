@@ -16,6 +16,14 @@ TONE_HZ = 1000.0
 QUIET_DB = -40.0
 EXCERPT_SECONDS = 4.0
 EXCERPT_FALL_DB = 20.0
+SOURCE_SECONDS = 96
+SECTIONS = (
+    ("tone steps", 0, 16),
+    ("music, 0 to -20 dB", 16, 56),
+    ("dense events", 56, 76),
+    ("sparse events", 76, SOURCE_SECONDS),
+)
+"""The parts of `source_signal` as published: name, first and last second."""
 
 
 @dataclass(frozen=True)

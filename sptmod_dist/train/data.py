@@ -70,7 +70,7 @@ def open_data(engine: Engine, config: TrainConfig) -> Data:
         "controls": [control.to_dict() for control in train.geometry.controls],
         "fingerprints": {"train": train.fingerprint, "validation": validation.fingerprint},
     }
-    return Data(loader, validation, about, list(_notes(train, loader)))
+    return Data(loader, validation, about, list(_notes(train, loader, config.data)))
 
 
 def _open_sets(config: TrainConfig) -> tuple[ShardSet, ShardSet]:
@@ -102,10 +102,12 @@ def _require_apart(sets: dict[str, ShardSet]) -> None:
                 )
 
 
-def _notes(train: ShardSet, loader: GroupLoader | StreamLoader) -> Iterator[str]:
+def _notes(
+    train: ShardSet, loader: GroupLoader | StreamLoader, data: DataConfig
+) -> Iterator[str]:
     if isinstance(loader, StreamLoader):
         yield loader.promise
-    elif isinstance(train.source, RemoteSet) and not train.source.fits:
+    elif isinstance(train.source, RemoteSet) and not (train.source.fits or data.resident):
         size = sum(shard.bytes for shard in train.index.shards)
         yield (
             f"{train.place} has {size / 1e9:.1f} GB, more than the cache may hold: an exact order "
@@ -140,9 +142,15 @@ def _in_memory(engine: Engine, train: ShardSet, workers: int) -> InMemory:
         return engine.together(lambda: InMemory.load(train, workers))
     name = engine.on_main(lambda: secrets.token_hex(8))
     size = resident_samples(train)
-    memory = engine.together(
-        lambda: SharedMemory(name, size, lambda array: decode(train, array, workers))
-    )
-    engine.agree("memory for the recordings")  # all have come: the name is of no more use
-    memory.unlink()
-    return InMemory(train, memory.array)
+    held: list[SharedMemory] = []  # apart: where another rank refuses, this one's has to go too
+    try:
+        engine.together(
+            lambda: held.append(
+                SharedMemory(name, size, lambda array: decode(train, array, workers))
+            )
+        )
+        engine.agree("memory for the recordings")
+    finally:  # all have come, or nobody will: the name is of no more use
+        for memory in held:
+            memory.unlink()
+    return InMemory(train, held[0].array)

@@ -170,6 +170,30 @@ def test_a_shard_that_many_want_is_fetched_once(tmp_path: Path) -> None:
     assert fetched == [0]
 
 
+def test_a_fault_is_met_once_by_all_who_wait_for_the_shard(tmp_path: Path) -> None:
+    """Each of them would try for minutes, one after the other."""
+    cache, tries, faults = Cache(tmp_path, 9 * SIZE), list[int](), list[str]()
+
+    def fail(descriptor: int) -> None:
+        tries.append(0)
+        time.sleep(0.3)
+        raise ShardError("the server is gone")
+
+    def ask() -> None:
+        with pytest.raises(ShardError) as met:
+            cache.open(shard(0), fail)
+        faults.append(str(met.value))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(tries) == 1 and faults == ["the server is gone"] * 8
+    take(cache, 0, tries)  # who asks later tries again
+    assert len(tries) == 2
+
+
 def test_an_open_shard_is_read_on_after_it_has_left(tmp_path: Path) -> None:
     cache = Cache(tmp_path, SIZE)
     descriptor = cache.open(shard(0), fetching(0))

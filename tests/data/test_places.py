@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -22,6 +23,7 @@ from sptmod_dist.data import downloads, places
 from sptmod_dist.data.addresses import place_of
 from sptmod_dist.data.downloads import Download
 from sptmod_dist.data.geometry import ShardError
+from sptmod_dist.data.places import Opened
 from sptmod_dist.data.remote import open_source
 from sptmod_dist.data.shard_index import dump
 from sptmod_dist.data.shards import ShardSet
@@ -93,6 +95,29 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 def get(where: str, name: str = "a", size: int | None = None) -> bytes:
     with closing(Download(place_of(where), name, size)) as download:
         return download.read()
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_a_slow_moment_loses_no_byte(sized: bool) -> None:
+    data, opened = bytes(range(256)) * 40, list[int]()
+
+    class SlowAtFirst(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if len(opened) > 1:
+                return super().read(size)
+            time.sleep(0.2)  # twice: more than the time-out for 200 bytes
+            return super().read(100)
+
+    class Moody:
+        shown = "http://moody"
+
+        def open(self, name: str, start: int) -> Opened:
+            opened.append(start)
+            return Opened(SlowAtFirst(data[start:]), len(data) - start)
+
+    with closing(Download(Moody(), "a", len(data) if sized else None)) as download:
+        assert download.read() == data
+    assert opened == [0, 100]
 
 
 @pytest.mark.parametrize(

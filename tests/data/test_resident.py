@@ -68,6 +68,20 @@ def test_too_little_memory_is_refused_with_both_sizes(
         InMemory.load(train, 1)
 
 
+@pytest.mark.parametrize(
+    "load", [lambda s: InMemory.load(s, 1), lambda s: OnDevice(s, torch.device("cpu"))]
+)
+def test_memory_that_a_limit_takes_is_refused_in_the_same_words(
+    train: ShardSet, load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", limited)
+    with pytest.raises(ShardError, match="of memory are free: set data.resident"):
+        load(train)
+
+
 def fill_with(value: float) -> Any:
     def fill(array: np.ndarray) -> None:
         array[:] = value

@@ -102,6 +102,35 @@ def test_recordings_that_change_meanwhile_are_refused(
         build_sets(record(tmp_path / "in"), tmp_path / "out", NEEDS, say=lambda _: None)
 
 
+def test_a_recording_that_is_written_over_meanwhile_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sum, by which leaks are found, would be that of other audio."""
+
+    def writing(manifest: Manifest, item: Any) -> Recording:
+        samples, rate = audio.read(item.output)
+        audio.write(item.output, samples * 0.5, rate, "FLOAT")
+        return load_item(manifest, item)
+
+    monkeypatch.setattr(shard_build, "load_item", writing)
+    with pytest.raises(ShardError, match=r"-out.wav has changed since the build began"):
+        build_sets(record(tmp_path / "in"), tmp_path / "out", NEEDS, say=lambda _: None)
+    assert not list((tmp_path / "out").glob("[!.]*"))
+
+
+def test_former_sets_that_cannot_be_removed_hinder_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where a file that somebody reads stays."""
+    remove = shutil.rmtree
+    monkeypatch.setattr(
+        shutil, "rmtree", lambda p, **how: None if ".replaced-" in str(p) else remove(p, **how)
+    )
+    manifest = record(tmp_path / "in")
+    for _ in range(3):
+        build_sets(manifest, tmp_path / "out", NEEDS, overwrite=True, say=lambda _: None)
+
+
 def test_a_reader_of_a_set_that_is_replaced_gets_right_data_or_a_sentence(tmp_path: Path) -> None:
     """While builders change places as fast as they can, each reader keeps the set it opened."""
     manifests, right = [], {}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ from sptmod_dist.data import shard_build
 from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.recordings import Manifest, load_item
 from sptmod_dist.data.shard_build import build_sets
+from sptmod_dist.data.shard_convert import convert_sets
+from sptmod_dist.data.shard_plan import Cut
 from sptmod_dist.data.shard_verify import verify
 from tests.data.small_sets import HOP, LOOKBACK, NEEDS, record, snapshot
 
 FEW = {"train-a": LOOKBACK + 5 * HOP, "train-b": 900, "validation-a": 300}
 TWO = {"train-a": LOOKBACK + HOP, "validation-a": 300}
 MANY = {name: 40_000 for name in ("train-a", "train-b", "train-c", "validation-a", "test-a")}
+silent = [].append
 OPERATIONS = ("rename", "replace", "fsync", "unlink", "rmdir", "mkdir")
 
 
@@ -201,6 +205,59 @@ def test_what_an_interrupted_build_of_something_else_left_is_kept_and_named(
     assert [str(path) in line for path, line in zip(left, said, strict=False)] == [True, True]
     assert visible(tmp_path) == snapshot(right)
     assert sorted(tmp_path.glob(".*")) == left
+
+
+def test_a_conversion_in_place_that_is_killed_loses_no_set(
+    recorded: dict[str, Any], tmp_path: Path
+) -> None:
+    """Where sets have left their places and others not yet taken them, all are found again."""
+    _, built = recorded["two"]
+    needs, cut = replace(NEEDS, lengths=(64, 32)), Cut(1, "float32", 6000)
+    convert_sets(built, tmp_path / "right", needs, cut, say=silent)
+    right = snapshot(tmp_path / "right")
+    finished, number = False, 0
+    while not finished:
+        sets = tmp_path / f"sets-{number}"
+        shutil.copytree(built, sets)
+
+        def work(number: int = number, sets: Path = sets) -> None:
+            die_before(number)
+            convert_sets(sets, sets, needs, cut, overwrite=True, say=silent)
+
+        finished = ended(in_child(work))
+        convert_sets(sets, sets, needs, cut, overwrite=True, say=silent)
+        assert {n: d for n, d in visible(sets).items() if n.endswith(".tar")} == {
+            n: d for n, d in right.items() if n.endswith(".tar")
+        }
+        shutil.rmtree(sets)
+        number += 1
+    assert number > 20
+
+
+def test_control_c_during_a_move_brings_the_former_sets_back(
+    recorded: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The move is made, and then the signal is heard."""
+    manifest, _ = recorded["few"]
+    make(recorded["old"][0], tmp_path)
+    before, rename = visible(tmp_path), Path.rename
+    for place in ("old-train", "old-test", "train"):
+        asked: list[str] = []
+
+        def interrupted(
+            self: Path, target: Path, place: str = place, asked: list[str] = asked
+        ) -> Path:
+            moved = rename(self, target)
+            if target.name == place and not asked:
+                asked.append(place)
+                raise KeyboardInterrupt
+            return moved
+
+        monkeypatch.setattr(Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make(manifest, tmp_path, overwrite=True)
+        monkeypatch.undo()
+        assert visible(tmp_path) == before
 
 
 def test_of_two_builders_one_builds(recorded: dict[str, Any], tmp_path: Path) -> None:

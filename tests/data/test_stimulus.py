@@ -82,6 +82,14 @@ def test_the_published_source_lasts_96_seconds() -> None:
     assert len(source) == 96 * rate
     np.testing.assert_array_equal(source[: 16 * rate], stimulus.tone_steps(rate))
     assert np.abs(source).max() <= 1.0
+    parts = [
+        stimulus.tone_steps(rate),
+        stimulus.falling_excerpts([np.sin(np.arange(40_000))], rate),
+        stimulus.events(20.0, rate, 0),
+        stimulus.events(20.0, rate, 0, sparse=True),
+    ]
+    for (_, first, last), part in zip(stimulus.SECTIONS, parts, strict=True):
+        np.testing.assert_array_equal(source[first * rate : last * rate], part)
 
 
 def test_silence_normalises_to_silence() -> None:
