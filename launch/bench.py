@@ -26,6 +26,7 @@ from sptmod_dist.names import advice
 BENCHMARKS = {
     "scaling": "what it costs to spread a training over processes",
     "data": "how fast training data is read, by ours and by other loaders",
+    "capture": "how fast a plan is captured through a plug-in",
 }
 """Each is a module of `benchmarks` with `add_options(parser)` and `run(options)`."""
 
