@@ -27,6 +27,7 @@ BENCHMARKS = {
     "scaling": "what it costs to spread a training over processes",
     "data": "how fast training data is read, by ours and by other loaders",
     "checkpoint": "what checkpoints cost, and how soon a resumed training learns",
+    "capture": "how fast a plan is captured through a plug-in",
 }
 """Each is a module of `benchmarks` with `add_options(parser)` and `run(options)`."""
 

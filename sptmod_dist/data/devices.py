@@ -40,7 +40,8 @@ class PedalboardCompressor:
         Raises:
             UserError: pedalboard is not installed.
         """
-        device = _pedalboard().Compressor(self.threshold_db, ratio, self.attack_ms, self.release_ms)
+        compressor = import_pedalboard().Compressor
+        device = compressor(self.threshold_db, ratio, self.attack_ms, self.release_ms)
         return device.process(np.ascontiguousarray(audio, np.float32), rate, reset=True)
 
     def describe(self) -> str:
@@ -50,18 +51,23 @@ class PedalboardCompressor:
             UserError: pedalboard is not installed.
         """
         return (
-            f"pedalboard {_pedalboard().__version__} Compressor, "
+            f"pedalboard {import_pedalboard().__version__} Compressor, "
             f"threshold {self.threshold_db:g} dB, attack {self.attack_ms:g} ms, "
             f"release {self.release_ms:g} ms"
         )
 
 
-def _pedalboard() -> ModuleType:
+def import_pedalboard() -> ModuleType:
+    """The package pedalboard, an extra of ours.
+
+    Raises:
+        UserError: it is not installed.
+    """
     try:
         import pedalboard
     except ImportError as error:
         raise UserError(
-            "the compressor comes from the package pedalboard, which is not installed: "
+            "compressors and plug-ins are run by the package pedalboard, which is not installed: "
             'pip install "sptmod-dist[devices]".'
         ) from error
     return pedalboard

@@ -53,7 +53,11 @@ def parse_train(argv: Sequence[str], prog: str = "sptmod-dist train") -> TrainOp
 
 
 def parse_settings(
-    parser: ArgumentParser, argv: Sequence[str], own: Sequence[str], complete: bool = True
+    parser: ArgumentParser,
+    argv: Sequence[str],
+    own: Sequence[str],
+    complete: bool = True,
+    base: Mapping[str, Any] | None = None,
 ) -> tuple[TrainConfig, dict[str, Any]]:
     """The configuration that a command line asks for, and the command's own options among them.
 
@@ -62,6 +66,7 @@ def parse_settings(
         argv: The arguments.
         own: The names of the command's own options.
         complete: Refuse settings with which no training could start.
+        base: As `load_config`.
 
     Returns:
         The configuration, and the own options that were given.
@@ -75,11 +80,14 @@ def parse_settings(
     except ArgumentError as error:
         raise _refusal(argv, error) from error
     options = {name: given.pop(name) for name in own if name in given}
-    return load_config(given.pop("config", []), given, complete), options
+    return load_config(given.pop("config", []), given, complete, base), options
 
 
 def load_config(
-    files: Iterable[str | Path], overrides: Mapping[str, Any], complete: bool = True
+    files: Iterable[str | Path],
+    overrides: Mapping[str, Any],
+    complete: bool = True,
+    base: Mapping[str, Any] | None = None,
 ) -> TrainConfig:
     """The configuration from YAML files, later ones over earlier ones, and overrides over all.
 
@@ -87,6 +95,7 @@ def load_config(
         files: YAML files; each needs to hold only what it changes.
         overrides: Nested mappings of plain values, as the command line gives them.
         complete: Refuse settings with which no training could start.
+        base: Settings beneath the files': a command's own defaults, written like a file.
 
     Raises:
         UserError: as `from_dict`, or a file that cannot be read.
@@ -94,7 +103,7 @@ def load_config(
     layers = [(str(path), read_mapping(path)) for path in files]
     if overrides:
         layers.append((COMMAND_LINE, dict(overrides)))
-    merged: dict[str, Any] = {}
+    merged = _add_layer({}, dict(base or {}), "defaults")
     for where, layer in layers:
         merged = _add_layer(merged, layer, where)
     where = " with ".join(where for where, _ in layers) or COMMAND_LINE
@@ -189,7 +198,7 @@ def _refusal(argv: Sequence[str], error: ArgumentError) -> ConfigError:
 
 
 def _given_values(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for argument, following in zip(argv, [*argv[1:], "--"], strict=True):
+    for argument, following in zip(argv, [*argv, "--"][1:], strict=True):
         if argument.startswith("--"):
             name, equals, value = argument[2:].partition("=")
             if equals or not following.startswith("--"):

@@ -1,0 +1,158 @@
+"""A session's folder: what is there of each take, what is out of date, and the manifest.
+
+    controls.yaml plan.csv sheet.html   the plan
+    stimulus/stimulus-0.wav             what was played
+    dry/stimulus-0.wav wet/item-000.wav the recordings, aligned and equally long
+    journal.jsonl                       what was done
+    checks/                             what was found
+    manifest.yaml items.csv             written when every take is there
+
+It must not know of devices or checks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sptmod_dist import audio
+from sptmod_dist.capture.journal import Journal
+from sptmod_dist.capture.plan import Plan, Take
+from sptmod_dist.data.recordings import Item, Manifest
+
+_LOUDEST = 1.0
+"""Full scale: what is louder is stored as floats."""
+
+
+class Session:
+    """The folder of a plan.
+
+    Args:
+        folder: it is there, with the plan.
+        plan: read from it.
+    """
+
+    def __init__(self, folder: str | Path, plan: Plan) -> None:
+        self.folder, self.plan = Path(folder), plan
+        self.dry, self.wet = self.folder / "dry", self.folder / "wet"
+        self.checks = self.folder / "checks"
+        self.manifest = self.folder / "manifest.yaml"
+        self.journal = Journal(self.folder / "journal.jsonl")
+        self._held: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, device: str, digests: Mapping[str, str]) -> list[Take]:
+        """Which takes are to be recorded now: those that are missing or out of date.
+
+        What says that all are there, the manifest, leaves when one is not.
+
+        Args:
+            device: as it describes itself.
+            digests: of the takes that are asked for, by id: of all that decides what they sound
+                like.
+        """
+        for folder in (self.dry, self.wet, self.checks):
+            folder.mkdir(exist_ok=True)
+        left = []
+        for take in self.plan.takes:
+            entry = self.done(take)
+            wanted = digests.get(take.id)
+            if entry and (entry["digest"] == wanted or (not wanted and entry["device"] == device)):
+                self._held[entry["dry"]] = entry["dry_digest"]
+            else:
+                left.append(take)
+        if left:
+            self.manifest.unlink(missing_ok=True)
+        return [take for take in left if take.id in digests]
+
+    def done(self, take: Take) -> dict[str, Any] | None:
+        """A take's line in the journal, if its files are there, whole."""
+        entry = self.journal.get(take.id)
+        if entry is None or entry.get("digest") is None:
+            return None
+        try:
+            sizes = entry["bytes"]
+            same = all((self.folder / name).stat().st_size == size for name, size in sizes.items())
+        except (OSError, KeyError, TypeError, AttributeError):
+            return None
+        return entry if same else None
+
+    def store(
+        self,
+        take: Take,
+        device: str,
+        digest: str,
+        dry: np.ndarray,
+        wet: np.ndarray,
+        rate: int,
+        found: Mapping[str, Any],
+    ) -> None:
+        """Write a take's files, and then its line.
+
+        Args:
+            take: of the plan.
+            device, digest: as for `begin`.
+            dry, wet: aligned.
+            rate: in Hz.
+            found: what the check says, for `results`.
+
+        Shape:
+            dry `[C, T]`, wet `[C, T]`
+        """
+        if self.journal.get(take.id) is not None:
+            self.journal.add({"take": take.id, "digest": None})  # from here on the file is no more
+        dry_digest = hashlib.sha256(np.ascontiguousarray(dry).data).hexdigest()
+        dry_file = self._store_dry(take, dry, rate, dry_digest)
+        wet_file = self.wet / f"{take.id}.wav"
+        _write(wet_file, wet, rate)
+        files = (dry_file, wet_file)
+        self.journal.add(
+            {
+                "take": take.id,
+                "device": device,
+                "digest": digest,
+                "bytes": {f.relative_to(self.folder).as_posix(): f.stat().st_size for f in files},
+                "dry": dry_file.name,
+                "dry_digest": dry_digest,
+                "found": dict(found),
+            }
+        )
+
+    def results(self, takes: Iterable[Take]) -> dict[str, dict[str, Any]]:
+        """What the checks found, by the take's id."""
+        entries = {take.id: self.journal.get(take.id) for take in takes}
+        return {name: entry["found"] for name, entry in entries.items() if entry}
+
+    def write_manifest(self, rate: int, device: str) -> Manifest:
+        """All takes as items, in a CSV, none in a split yet."""
+        items = []
+        for take in self.plan.takes:
+            entry = self.journal.get(take.id)
+            assert entry is not None
+            dry, wet = self.dry / entry["dry"], self.wet / f"{take.id}.wav"
+            items.append(Item(take.id, dry, None, wet, dict(take.settings), ""))
+        Manifest(self.manifest, rate, device, self.plan.controls, tuple(items)).write(
+            self.manifest, items_file="items.csv"
+        )
+        return Manifest.read(self.manifest)
+
+    def _store_dry(self, take: Take, dry: np.ndarray, rate: int, digest: str) -> Path:
+        """The file of its stimulus, or one of its own where it was cut otherwise."""
+        shared, own = f"stimulus-{take.stimulus}.wav", f"{take.id}.wav"
+        with self._lock:
+            name = shared if self._held.get(shared, digest) == digest else own
+            if self._held.get(name) != digest:
+                _write(self.dry / name, dry, rate)
+                self._held[name] = digest
+        return self.dry / name
+
+
+def _write(path: Path, samples: np.ndarray, rate: int) -> None:
+    """With 24 bits, or as floats where it would clip."""
+    loud = float(np.abs(samples).max()) > _LOUDEST
+    audio.write(path, samples, rate, "FLOAT" if loud else "PCM_24")

@@ -1,0 +1,67 @@
+"""What the check finds is told; faults are refused, doubts are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sptmod_dist import audio
+from sptmod_dist.errors import UserError
+from sptmod_dist.fit import pair as pairs
+from sptmod_dist.quality.findings import Finding
+from sptmod_dist.quality.take_report import TakeReport
+from tests.fit.pairs import RATE, write_pair
+
+DOUBT = Finding("doubt", "The wet is turned over.", "Turn the polarity switch.")
+FAULT = Finding("fault", "The wet drops out at 3.20 s.", "USB cables do that: take another.")
+NOTE = Finding("note", "It is late by 480 samples.")
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """Findings to add to what is found."""
+    added: list[Finding] = []
+    real = pairs.check_take
+
+    def check_take(*arguments, **options) -> TakeReport:
+        report = real(*arguments, **options)
+        return TakeReport(**{**vars(report), "findings": tuple(added)})
+
+    monkeypatch.setattr(pairs, "check_take", check_take)
+    return added
+
+
+def test_doubts_and_notes_are_told_and_the_pair_is_taken(tmp_path, found):
+    found += [DOUBT, NOTE]
+    told: list[str] = []
+    pair = pairs.read_pair(*write_pair(tmp_path), told.append)
+    assert told == [
+        "doubt: The wet is turned over: turn the polarity switch",
+        "note: It is late by 480 samples",
+    ]
+    assert pair.dry.shape == pair.wet.shape == (1, 24 * RATE)
+
+
+def test_the_first_fault_is_refused_with_its_remedy_and_all_are_told(tmp_path, found):
+    found += [DOUBT, FAULT, FAULT]
+    told: list[str] = []
+    with pytest.raises(UserError) as refusal:
+        pairs.read_pair(*write_pair(tmp_path), told.append)
+    assert "the first of 2 faults" in str(refusal.value)
+    assert str(refusal.value).endswith("drops out at 3.20 s: USB cables do that: take another")
+    assert len(told) == 3
+
+
+def test_channels_that_do_not_belong_together_are_refused(tmp_path, monkeypatch):
+    dry, wet = write_pair(tmp_path)
+    samples = audio.read(wet)[0]
+    audio.write(wet, np.concatenate([samples, 0.3 * samples**3]), RATE, "FLOAT")
+    real = pairs.align
+
+    def both(inside, outside, rate, report):
+        everything = TakeReport(**{**vars(report), "wet_channels": (0, 1)})
+        return real(inside, outside, rate, everything)
+
+    monkeypatch.setattr(pairs, "align", both)
+    with pytest.raises(UserError, match="wet.wav has 2 channels and .*dry.wav has 1"):
+        pairs.read_pair(dry, wet, lambda line: None)
