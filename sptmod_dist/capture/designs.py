@@ -57,9 +57,18 @@ def latin_hypercube(controls: Sequence[Control], count: int, seed: int) -> np.nd
     return sample
 
 
-def discrepancy(places: np.ndarray) -> float:
-    """The centred discrepancy: 0 would be perfectly even."""
-    return float(qmc.discrepancy(np.clip(places, 0.0, 1.0), method="CD"))
+def discrepancy(controls: Sequence[Control], places: np.ndarray) -> float:
+    """The centred discrepancy: 0 would be perfectly even. Positions count as cells of equal size.
+
+    Shape:
+        `[n, d]`
+    """
+    places = np.clip(places, 0.0, 1.0)
+    for column, control in enumerate(controls):
+        if control.positions:
+            count = len(control.positions)
+            places[:, column] = (places[:, column] * (count - 1) + 0.5) / count
+    return float(qmc.discrepancy(places, method="CD"))
 
 
 def random_discrepancy(controls: Sequence[Control], count: int, seed: int) -> float:
@@ -72,7 +81,7 @@ def random_discrepancy(controls: Sequence[Control], count: int, seed: int) -> fl
             if control.positions:
                 last = len(control.positions) - 1
                 places[:, column] = np.floor(places[:, column] * (last + 1)) / last
-        found.append(discrepancy(places))
+        found.append(discrepancy(controls, places))
     return float(np.median(found))
 
 

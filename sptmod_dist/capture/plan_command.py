@@ -59,6 +59,10 @@ def run(argv: Sequence[str]) -> int:
     controls, session = read_controls(options.controls), Path(options.session)
     if (session / TABLE).exists() and not options.overwrite:
         raise UserError(f"{session} holds a plan already; add --overwrite to replace it.")
+    names = [control.name for control in controls]
+    for name in _pairs(options.control or [], "--control"):
+        if name not in names:
+            raise UserError(f"--control {name}: no such control: {advice(name, names)}")
     if options.seed < 0:
         raise UserError(f"--seed is {options.seed}, but must be 0 or more")
     kinds = {"snapshot": _snapshot, "grid": _grid, "lhs": _hypercube}
@@ -93,6 +97,9 @@ def _grid(controls: Sequence[Control], options: Any) -> list[dict[str, Setting]]
     for control in turned:
         count *= len(levels[control.name])
     _count(count, 1)
+    both = [name for name in levels if name in _pairs(options.control or [], "--control")]
+    if both:
+        raise UserError(f"--control {both[0]} and --levels {both[0]} contradict each other")
     fixed = _fixed([c for c in controls if c.name not in levels], options.control)
     rows = grid([levels[control.name] for control in turned])
     print(f"{len(rows)} settings of {len(turned)} controls; {turns(rows)} turns of a knob in all")
@@ -111,7 +118,7 @@ def _hypercube(controls: Sequence[Control], options: Any) -> list[dict[str, Sett
     rows = designs.latin_hypercube(turned, count, options.seed)
     ordered = rows[designs.easy_order(rows)]
     print(
-        f"centred discrepancy {designs.discrepancy(rows):.5f}; drawn blindly it is "
+        f"centred discrepancy {designs.discrepancy(turned, rows):.5f}; drawn blindly it is "
         f"{designs.random_discrepancy(turned, count, options.seed):.5f}\n"
         f"turns of a knob: {designs.turns(ordered)} in this order, {designs.turns(rows)} in the "
         "order drawn"
@@ -126,11 +133,7 @@ def _settings(controls: Sequence[Control], row: np.ndarray) -> dict[str, Setting
 
 def _fixed(controls: Sequence[Control], given: Sequence[str] | None) -> dict[str, Setting]:
     """Where the controls stay that a plan does not turn."""
-    pairs, names = _pairs(given or [], "--control"), [control.name for control in controls]
-    for name in pairs:
-        if name not in names:
-            raise UserError(f"--control {name}: there is none to be set: {advice(name, names)}")
-    settings = {}
+    pairs, settings = _pairs(given or [], "--control"), {}
     for control in controls:
         if control.name in pairs:
             settings[control.name] = control.setting(_value(pairs[control.name]))
