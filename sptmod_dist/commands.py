@@ -248,13 +248,13 @@ def _elsewhere(module: str) -> Callable[[Sequence[str]], int]:
     return run
 
 
-def control_settings(given: Sequence[str]) -> dict[str, float]:
-    """`NAME=VALUE` texts as a mapping.
+def control_settings(given: Sequence[str]) -> dict[str, float | str]:
+    """`NAME=VALUE` texts as a mapping; what is no number is a switch's position.
 
     Raises:
-        UserError: no such pair, no number, or a name that stands twice.
+        UserError: no such pair, or a name that stands twice.
     """
-    settings: dict[str, float] = {}
+    settings: dict[str, float | str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not (name and equals):
@@ -264,7 +264,7 @@ def control_settings(given: Sequence[str]) -> dict[str, float]:
         try:
             settings[name] = float(value)
         except ValueError:
-            raise UserError(f"--control {text}: {value!r} is no number; give one") from None
+            settings[name] = value
     return settings
 
 

@@ -48,7 +48,7 @@ class Parameter:
         Raises:
             UserError: no such choice, outside the range, or text for a number.
         """
-        if self.choices and value not in self.choices:
+        if self.choices and not any(_same(value, choice) for choice in self.choices):
             known = ", ".join(f"{choice:g}" if isinstance(choice, float) else choice
                               for choice in self.choices)  # fmt: skip
             raise UserError(f"{where} = {_shown(value)}: {self.name} takes {known} alone.")
@@ -158,6 +158,13 @@ def _unitless(name: str) -> str:
     while len(words) > 1 and words[-1] in (*UNITS, ""):
         words.pop()
     return "".join(words)
+
+
+def _same(value: float | str, choice: float | str) -> bool:
+    """Also after a table has rounded it."""
+    if isinstance(value, str) or isinstance(choice, str):
+        return value == choice
+    return abs(value - choice) <= 1e-9 * max(1.0, abs(choice))
 
 
 def _shown(value: float | str) -> str:

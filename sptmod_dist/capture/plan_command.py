@@ -1,20 +1,190 @@
-"""`plan`: placeholder."""
+"""`plan`: the list of takes to record, as a table and as a sheet to print."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
+from sptmod_dist.cli import PROGRAM
 from sptmod_dist.command_options import parse, plain_parser
+from sptmod_dist.errors import UserError
+from sptmod_dist.names import advice
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sptmod_dist.data.controls import Control, Setting
+
+KINDS = ("snapshot", "grid", "lhs")
+_MOST = 100_000
 
 
 def parser() -> ArgumentParser:
     """Options of `plan`."""
-    return plain_parser("plan")
+    found = plain_parser("plan")
+    found.add_argument("kind", choices=list(KINDS), help="one setting, a grid, a Latin hypercube")
+    found.add_argument("controls", help="the file controls.yaml")
+    found.add_argument("session", help="the folder to make, with the plan")
+    found.add_argument("--items", type=int, help="takes of a snapshot (16) or hypercube (160)")
+    found.add_argument("--seed", type=int, default=0, help="of the hypercube, of the stimulus; 0")
+    found.add_argument(
+        "--control",
+        action="append",
+        metavar="NAME=VALUE",
+        help="where a control stays that the plan does not turn, instead of at its default",
+    )
+    found.add_argument(
+        "--levels",
+        action="append",
+        metavar="NAME=V1,V2,…",
+        help="the values of a control in a grid; of a switch: all its positions unless given",
+    )
+    found.add_argument("--overwrite", action="store_true", help="replace a plan that is there")
+    return found
 
 
 def run(argv: Sequence[str]) -> int:
-    """Nothing yet."""
-    parse(parser(), argv)
-    return 2
+    """Write the plan.
+
+    Raises:
+        UserError: controls, options or folder do not fit together.
+    """
+    options = parse(parser(), argv)
+    from sptmod_dist.capture.controls_file import read_controls
+    from sptmod_dist.capture.plan import TABLE, Plan, Take
+
+    controls, session = read_controls(options.controls), Path(options.session)
+    if (session / TABLE).exists() and not options.overwrite:
+        raise UserError(f"{session} holds a plan already; add --overwrite to replace it.")
+    names = [control.name for control in controls]
+    for name in _pairs(options.control or [], "--control"):
+        if name not in names:
+            raise UserError(f"--control {name}: no such control: {advice(name, names)}")
+    if options.seed < 0:
+        raise UserError(f"--seed is {options.seed}, but must be 0 or more")
+    kinds = {"snapshot": _snapshot, "grid": _grid, "lhs": _hypercube}
+    settings = kinds[options.kind](controls, options)
+    width = max(3, len(str(len(settings) - 1)))
+    takes = tuple(
+        Take(n, f"item-{n - 1:0{width}}", options.seed + (n - 1) * (options.kind == "snapshot"), s)
+        for n, s in enumerate(settings, 1)
+    )
+    Plan(session, controls, takes).write(session)
+    print(f"Wrote {len(takes)} takes to {session / TABLE}, and a sheet to print beside it.")
+    return 0
+
+
+def _snapshot(controls: Sequence[Control], options: Any) -> list[dict[str, Setting]]:
+    _refuse(options.levels, "--levels belongs to a grid")
+    return [_fixed(controls, options.control)] * _count(options["items"], 16)
+
+
+def _grid(controls: Sequence[Control], options: Any) -> list[dict[str, Setting]]:
+    from sptmod_dist.capture.designs import grid, turns
+
+    _refuse(options["items"], "--items: a grid has as many as its --levels make")
+    levels = _levels(controls, options.levels or [])
+    for control in controls:
+        if control.positions and control.name not in _pairs(options.control or [], "--control"):
+            levels.setdefault(control.name, [control.normalise(p) for p in control.positions])
+    if not levels:
+        raise UserError("a grid needs --levels NAME=V1,V2,… of at least one control")
+    turned = [control for control in controls if control.name in levels]
+    count = 1
+    for control in turned:
+        count *= len(levels[control.name])
+    _count(count, 1)
+    both = [name for name in levels if name in _pairs(options.control or [], "--control")]
+    if both:
+        raise UserError(f"--control {both[0]} and --levels {both[0]} contradict each other")
+    fixed = _fixed([c for c in controls if c.name not in levels], options.control)
+    rows = grid([levels[control.name] for control in turned])
+    print(f"{len(rows)} settings of {len(turned)} controls; {turns(rows)} turns of a knob in all")
+    return [_settings(turned, row) | fixed for row in rows]
+
+
+def _hypercube(controls: Sequence[Control], options: Any) -> list[dict[str, Setting]]:
+    from sptmod_dist.capture import designs
+
+    _refuse(options.levels, "--levels belongs to a grid")
+    fixed = _pairs(options.control or [], "--control")
+    turned = [control for control in controls if control.name not in fixed]
+    if not turned:
+        raise UserError("a hypercube needs a control that is turned; take a snapshot")
+    count = _count(options["items"], 160)
+    rows = designs.latin_hypercube(turned, count, options.seed)
+    ordered = rows[designs.easy_order(rows)]
+    print(
+        f"centred discrepancy {designs.discrepancy(turned, rows):.5f}; drawn blindly it is "
+        f"{designs.random_discrepancy(turned, count, options.seed):.5f}\n"
+        f"turns of a knob: {designs.turns(ordered)} in this order, {designs.turns(rows)} in the "
+        "order drawn"
+    )
+    rest = _fixed([c for c in controls if c.name in fixed], options.control)
+    return [_settings(turned, row) | rest for row in ordered]
+
+
+def _settings(controls: Sequence[Control], row: np.ndarray) -> dict[str, Setting]:
+    return {c.name: c.at(float(place)) for c, place in zip(controls, row, strict=True)}
+
+
+def _fixed(controls: Sequence[Control], given: Sequence[str] | None) -> dict[str, Setting]:
+    """Where the controls stay that a plan does not turn."""
+    pairs, settings = _pairs(given or [], "--control"), {}
+    for control in controls:
+        if control.name in pairs:
+            settings[control.name] = control.setting(_value(pairs[control.name]))
+        elif control.default is not None:
+            settings[control.name] = control.default
+        else:
+            raise UserError(
+                f"control '{control.name}' has no default: give --control {control.name}=VALUE"
+            )
+    return settings
+
+
+def _levels(controls: Sequence[Control], given: Sequence[str]) -> dict[str, list[float]]:
+    known = {control.name: control for control in controls}
+    levels = {}
+    for name, text in _pairs(given, "--levels").items():
+        if name not in known:
+            raise UserError(f"--levels {name}: no such control: {advice(name, known)}")
+        places = [known[name].normalise(_value(value.strip())) for value in text.split(",")]
+        if len(set(places)) < len(places):
+            raise UserError(f"--levels {name}={text}: a value stands twice; give it once")
+        levels[name] = places
+    return levels
+
+
+def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UserError(f"{option} {text}: give NAME=VALUE, such as ratio=4")
+        if name in pairs:
+            raise UserError(f"{option} {text}: {name} is given twice; give it once")
+        pairs[name] = value
+    return pairs
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _count(items: int | None, default: int) -> int:
+    count = default if items is None else items
+    if not 1 <= count <= _MOST:
+        raise UserError(f"{count} takes are asked for, but there must be 1 to {_MOST:,}")
+    return count
+
+
+def _refuse(given: object, why: str) -> None:
+    if given is not None:
+        raise UserError(f"{why}; see `{PROGRAM} plan --help`")

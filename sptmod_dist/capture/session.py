@@ -44,6 +44,7 @@ class Session:
         self.manifest = self.folder / "manifest.yaml"
         self.journal = Journal(self.folder / "journal.jsonl")
         self._held: dict[str, str] = {}
+        self._left: set[str] = set()
         self._lock = threading.Lock()
 
     def begin(self, device: str, digests: Mapping[str, str]) -> list[Take]:
@@ -58,17 +59,21 @@ class Session:
         """
         for folder in (self.dry, self.wet, self.checks):
             folder.mkdir(exist_ok=True)
-        left = []
+        self._left = set()
         for take in self.plan.takes:
             entry = self.done(take)
             wanted = digests.get(take.id)
             if entry and (entry["digest"] == wanted or (not wanted and entry["device"] == device)):
                 self._held[entry["dry"]] = entry["dry_digest"]
             else:
-                left.append(take)
-        if left:
+                self._left.add(take.id)
+        if self._left:
             self.manifest.unlink(missing_ok=True)
-        return [take for take in left if take.id in digests]
+        return [take for take in self.missing() if take.id in digests]
+
+    def missing(self) -> list[Take]:
+        """The takes of the plan that are not there, or out of date, since `begin`."""
+        return [take for take in self.plan.takes if take.id in self._left]
 
     def done(self, take: Take) -> dict[str, Any] | None:
         """A take's line in the journal, if its files are there, whole."""
@@ -122,6 +127,7 @@ class Session:
                 "found": dict(found),
             }
         )
+        self._left.discard(take.id)
 
     def results(self, takes: Iterable[Take]) -> dict[str, dict[str, Any]]:
         """What the checks found, by the take's id."""

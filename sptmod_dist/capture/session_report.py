@@ -29,10 +29,10 @@ def finish(
         say: called with each line.
     """
     takes = session.plan.takes
-    found = session.results(takes)
+    found = session.results(take for take in takes if take not in session.missing())
     _write_report(session, device, found)
     _tell_doubts(found, say)
-    left = [take for take in takes if session.done(take) is None]
+    left = session.missing()
     if left:
         say(
             f"{len(takes) - len(left)} of {len(takes)} takes are there; the manifest is written "

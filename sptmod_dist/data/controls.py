@@ -1,4 +1,4 @@
-"""A device's controls: names, ranges, scales, and how a setting becomes what a model sees.
+"""A device's controls: names, ranges or positions, and how a setting becomes what a model sees.
 
 A model sees each control as a number from 0 to 1 (DAFx25, section on data). This file must not know
 of files or of devices.
@@ -10,36 +10,44 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from reprlib import repr as brief
-from typing import Any
+from typing import Any, TypeAlias
 
 from sptmod_dist.data.documents import check_keys
 from sptmod_dist.errors import UserError
 from sptmod_dist.names import advice
 
-SCALES = ("linear", "log")
+SCALES = ("linear", "log", "list")
+Setting: TypeAlias = "float | str"
+"""Where a control stands, in the device's own unit; text where its positions have names."""
 
 
 @dataclass(frozen=True)
 class Control:
-    """One knob of a device.
+    """One knob or switch of a device: over a range, or with positions.
 
     Args:
         name: as users type it, in `--control NAME=VALUE`.
         minimum, maximum: the range that was recorded; a model is not asked for anything beyond it.
         scale: `log` for what is heard in ratios (times, ratios, frequencies), `linear` for
-            decibels.
+            decibels, `list` for a switch.
         unit: for people: `dB`, `ms`, `:1`.
+        positions: of a switch, in their order: numbers, or texts such as fast and slow. A model
+            sees them in equal steps from 0 to 1.
+        default: where the control stands unless something else is asked for.
 
     Raises:
-        UserError: an empty name, an empty or non-finite range, an unknown scale, or `log` of a
-            range that reaches zero.
+        UserError: an empty name, an empty or non-finite range, an unknown scale, `log` of a
+            range that reaches zero, positions beside a range, fewer than two of them, or a default
+            that is no setting.
     """
 
     name: str
-    minimum: float
-    maximum: float
+    minimum: float | None = None
+    maximum: float | None = None
     scale: str = "linear"
     unit: str = ""
+    positions: tuple[Setting, ...] = ()
+    default: Setting | None = None
 
     def __post_init__(self) -> None:
         where = f"control '{self.name}'"
@@ -52,54 +60,143 @@ class Control:
             raise UserError(
                 f"{self.name!r} is no name for a control; use a word without spaces or '='."
             )
-        for key in ("minimum", "maximum"):
-            object.__setattr__(self, key, _number(getattr(self, key), f"{where}, {key}"))
-        if self.minimum >= self.maximum:
-            raise UserError(
-                f"{where}: minimum {self.minimum:g} is not below maximum {self.maximum:g}; "
-                "correct them."
-            )
         if self.scale not in SCALES:
-            raise UserError(f"{where}: scale {self.scale!r} is unknown; use linear or log.")
-        if self.scale == "log" and self.minimum <= 0:
-            raise UserError(
-                f"{where}: a log scale needs a minimum above 0, not {self.minimum:g}; use linear."
-            )
+            raise UserError(f"{where}: scale {self.scale!r} is unknown; use {', '.join(SCALES)}.")
         if not isinstance(self.unit, str):
             raise UserError(f"{where}: unit {self.unit!r} is not text; put it in quotes.")
+        if self.scale == "list":
+            self._check_positions(where)
+        else:
+            self._check_range(where)
+        if self.default is not None:
+            object.__setattr__(self, "default", self.setting(self.default))
 
-    def normalise(self, value: float) -> float:
-        """Where `value` lies in the range: 0 at the minimum, 1 at the maximum.
+    def _check_range(self, where: str) -> None:
+        if self.positions:
+            raise UserError(f"{where}: positions belong to the scale list, not {self.scale}.")
+        for key in ("minimum", "maximum"):
+            object.__setattr__(self, key, _number(getattr(self, key), f"{where}, {key}"))
+        low, high = self._range
+        if low >= high:
+            raise UserError(
+                f"{where}: minimum {low:g} is not below maximum {high:g}; correct them."
+            )
+        if self.scale == "log" and low <= 0:
+            raise UserError(
+                f"{where}: a log scale needs a minimum above 0, not {low:g}; use linear."
+            )
+
+    def _check_positions(self, where: str) -> None:
+        if self.minimum is not None or self.maximum is not None:
+            raise UserError(f"{where} has positions, and a range besides; keep one of them.")
+        given = self.positions
+        if not isinstance(given, (list, tuple)) or len(given) < 2:
+            raise UserError(f"{where}: positions {brief(given)} are no list of two or more.")
+        if all(isinstance(position, str) for position in given):
+            positions: tuple[Setting, ...] = tuple(given)
+            if not all(p.strip() == p and p.isprintable() and p for p in map(str, positions)):
+                raise UserError(f"{where}: a position is empty or begins or ends with a space.")
+        else:
+            positions = tuple(_number(p, f"{where}, positions (all numbers or all texts)")
+                              for p in given)
+        if len(set(positions)) < len(positions):
+            raise UserError(f"{where}: a position is listed twice; keep one.")
+        object.__setattr__(self, "positions", positions)
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        assert self.minimum is not None and self.maximum is not None
+        return self.minimum, self.maximum
+
+    def setting(self, value: Any) -> Setting:
+        """The setting that a value from a file or a command line means.
 
         Raises:
-            UserError: not a finite number, or outside the range.
+            UserError: not a finite number, outside the range, or none of the positions.
         """
+        if self.scale == "list":
+            return self.positions[self._position(value)]
         value = _number(value, f"control '{self.name}'")
-        if not self.minimum <= value <= self.maximum:
+        low, high = self._range
+        if not low <= value <= high:
             raise UserError(
                 f"control '{self.name}' = {value:g} is outside its range; "
-                f"give {self.minimum:g} to {self.maximum:g} {self.unit}".rstrip()
-                + "."
+                f"give {low:g} to {high:g} {self.unit}".rstrip() + "."
             )
+        return value
+
+    def normalise(self, value: Setting) -> float:
+        """Where `value` lies: 0 at the minimum or first position, 1 at the maximum or last.
+
+        Raises:
+            UserError: as `setting`.
+        """
+        if self.scale == "list":
+            return self._position(value) / (len(self.positions) - 1)
+        number, (low, high) = float(self.setting(value)), self._range
         if self.scale == "log":
-            return math.log(value / self.minimum) / math.log(self.maximum / self.minimum)
-        return (value - self.minimum) / (self.maximum - self.minimum)
+            return math.log(number / low) / math.log(high / low)
+        return (number - low) / (high - low)
+
+    def at(self, place: float) -> Setting:
+        """The setting that lies at a place from 0 to 1: what `normalise` undoes."""
+        if self.scale == "list":
+            return self.positions[round(place * (len(self.positions) - 1))]
+        low, high = self._range
+        if self.scale == "log":
+            return min(max(low * (high / low) ** place, low), high)
+        return min(max(low + place * (high - low), low), high)
+
+    def in_words(self) -> str:
+        """All that decides what a model sees; equal words mean equal vectors."""
+        if self.scale == "list":
+            return f"{self.name} {' '.join(map(repr, self.positions))}{self.unit} (list)"
+        return f"{self.name} {self.minimum!r} to {self.maximum!r}{self.unit} ({self.scale})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for YAML and JSON; `from_dict` reads them back."""
-        return asdict(self)
+        """Plain values for YAML and JSON, without what is not there; `from_dict` reads them."""
+        entry = {key: value for key, value in asdict(self).items() if value not in (None, ())}
+        if self.positions:
+            entry["positions"] = list(self.positions)
+        return entry
 
     @classmethod
     def from_dict(cls, entry: Any, where: str = "a control") -> Control:
-        """The control that `to_dict` described.
+        """The control that `to_dict` described; positions alone make it a list.
 
         Raises:
             UserError: as the class, and for missing or unknown keys, naming `where`.
         """
-        return cls(**check_keys(entry, ("name", "minimum", "maximum"), ("scale", "unit"), where))
+        optional = ("minimum", "maximum", "scale", "unit", "positions", "default")
+        entry = check_keys(entry, ("name",), optional, where)
+        if "positions" in entry:
+            entry = {"scale": "list", **entry}
+        else:
+            check_keys(entry, ("name", "minimum", "maximum"), optional, where)
+        return cls(**entry)
+
+    def _position(self, value: Any) -> int:
+        names = [shown(position) for position in self.positions]
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        text = shown(float(value)) if is_number else str(value)
+        if text in names:
+            return names.index(text)
+        if is_number and not isinstance(self.positions[0], str):
+            near = [n for n, p in enumerate(self.positions) if math.isclose(float(p), value)]
+            if near:
+                return near[0]
+        raise UserError(
+            f"control '{self.name}' = {brief(value)} is none of its positions; give one of "
+            f"{', '.join(names)}."
+        )
 
 
-def normalised_vector(controls: Sequence[Control], settings: Mapping[str, float]) -> list[float]:
+def shown(value: Setting) -> str:
+    """A setting as people write it."""
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def normalised_vector(controls: Sequence[Control], settings: Mapping[str, Setting]) -> list[float]:
     """The vector that a model sees, in the order of `controls`, each value from 0 to 1.
 
     Raises:
@@ -114,6 +211,28 @@ def normalised_vector(controls: Sequence[Control], settings: Mapping[str, float]
         if name not in settings:
             raise UserError(f"control '{name}' has no value; give all of {', '.join(names)}.")
     return [control.normalise(settings[control.name]) for control in controls]
+
+
+def unique_controls(entries: Sequence[Any], path: object) -> tuple[Control, ...]:
+    """The controls that a document lists.
+
+    Args:
+        path: of the document, for messages.
+
+    Raises:
+        UserError: as `Control.from_dict`, or a name stands twice.
+    """
+    try:
+        controls = tuple(
+            Control.from_dict(entry, f"control {n}") for n, entry in enumerate(entries, 1)
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    names = [control.name for control in controls]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{path}: control '{name}' is listed twice; keep one.")
+    return controls
 
 
 def _number(value: Any, where: str) -> float:

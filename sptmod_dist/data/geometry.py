@@ -100,5 +100,4 @@ class Needs:
 
 
 def _in_words(controls: Sequence[Control]) -> str:
-    words = [f"{c.name} {c.minimum!r} to {c.maximum!r}{c.unit} ({c.scale})" for c in controls]
-    return ", ".join(words) or "none"
+    return ", ".join(control.in_words() for control in controls) or "none"

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sptmod_dist.data.controls import Control
+from sptmod_dist.data.controls import Control, Setting
 from sptmod_dist.data.field_checks import (
     BadField,
     all_differ,
@@ -184,6 +184,15 @@ def _shard(value: Any, at: str) -> Shard:
     return Shard(name, integer(value["bytes"], f"{at}.bytes"), sha256)
 
 
+def _setting(control: Control, value: Any, at: str) -> Setting:
+    if control.scale != "list":
+        return number(value, at)
+    try:
+        return control.setting(value)
+    except UserError as error:
+        raise BadField(f"{at}: {error}") from None
+
+
 def _item(value: Any, at: str, geometry: Geometry) -> Item:
     fields(value, Item._fields, at)
     settings = value["settings"]
@@ -194,7 +203,10 @@ def _item(value: Any, at: str, geometry: Geometry) -> Item:
         raise BadField(f"{at}.controls has {len(controls)} values for {len(names)} controls")
     item = Item(
         id=text(value["id"], f"{at}.id", r".+"),
-        settings={name: number(settings[name], f"{at}.settings.{name}") for name in names},
+        settings={
+            control.name: _setting(control, settings[control.name], f"{at}.settings.{control.name}")
+            for control in geometry.controls
+        },
         controls=controls,
         samples=integer(value["samples"], f"{at}.samples", 1),
         sequences=integer(value["sequences"], f"{at}.sequences"),

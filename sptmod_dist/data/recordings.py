@@ -9,10 +9,11 @@ not know of models, windows or shards.
     device: "free text: what was recorded"
     controls:  # [] for a snapshot
       - {name: ratio, minimum: 1.5, maximum: 10, scale: log, unit: ":1"}
-    items:
+    items:  # or the name of a table: items.csv, items.jsonl (see item_tables.py)
       - {id: a2, input: a.wav, output: a-ratio2.wav, controls: {ratio: 2}, split: train}
 
 Paths are relative to the manifest's folder and never leave it; `sidechain:` may name a third file.
+Where `split` is missing, the items are still to be divided.
 Snapshots and grids of controls: DAFx25, section on data.
 """
 
@@ -28,8 +29,9 @@ import numpy as np
 import yaml
 
 from sptmod_dist import audio
-from sptmod_dist.data.controls import Control, normalised_vector
+from sptmod_dist.data.controls import Control, Setting, normalised_vector, unique_controls
 from sptmod_dist.data.documents import check_keys
+from sptmod_dist.data.item_tables import read_table, write_table
 from sptmod_dist.data.recording_checks import check_clean, check_fits, check_heard
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
@@ -41,13 +43,14 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Item:
-    """One recording: its files, and the setting of every control. `split` is one of `SPLITS`."""
+    """One recording: its files, and the setting of every control. `split` is one of `SPLITS`, or
+    empty before the items are divided."""
 
     id: str
     input: Path
     sidechain: Path | None
     output: Path
-    settings: dict[str, float]
+    settings: dict[str, Setting]
     split: str
 
 
@@ -80,24 +83,31 @@ class Manifest:
             raise UserError(
                 f"{path}: format is {brief(top['format'])}, not '{FORMAT}'; correct it."
             )
-        controls = _controls(path, _list(path, top, "controls"))
-        items = [
-            _item(path, entry, index, controls)
-            for index, entry in enumerate(_list(path, top, "items"), 1)
-        ]
+        controls = unique_controls(_list(path, top, "controls"), path)
+        entries = _entries(path, top, controls)
+        items = [_item(path, entry, where, controls) for where, entry in entries]
         _check_apart(path, items)
         device = _text(top["device"], "device", str(path))
         return cls(path, _rate(path, top["sample_rate"]), device, controls, tuple(items))
 
-    def write(self, path: str | Path) -> None:
-        """Write the manifest as YAML, whole or not at all, into the folder of its recordings."""
+    def write(self, path: str | Path, items_file: str | None = None) -> None:
+        """Write the manifest as YAML, whole or not at all, into the folder of its recordings.
+
+        Args:
+            path: of the file.
+            items_file: list the items in a table of this name beside it, `.csv` or `.jsonl`.
+        """
         path = Path(path)
+        entries: Any = [_item_dict(item, self.path.parent) for item in self.items]
+        if items_file is not None:
+            write_table(path.parent / items_file, entries, [c.name for c in self.controls])
+            entries = items_file
         top = {
             "format": FORMAT,
             "sample_rate": self.sample_rate,
             "device": self.device,
             "controls": [control.to_dict() for control in self.controls],
-            "items": [_item_dict(item, self.path.parent) for item in self.items],
+            "items": entries,
         }
         with atomic_write(path) as temporary:
             temporary.write_text(
@@ -155,23 +165,18 @@ def _load(manifest: Manifest, path: Path) -> np.ndarray:
     return samples
 
 
-def _controls(path: Path, entries: list[Any]) -> tuple[Control, ...]:
-    try:
-        controls = tuple(
-            Control.from_dict(entry, f"control {n}") for n, entry in enumerate(entries, 1)
-        )
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    names = [control.name for control in controls]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{path}: control '{name}' is listed twice; keep one.")
-    return controls
+def _entries(
+    path: Path, top: dict[str, Any], controls: tuple[Control, ...]
+) -> list[tuple[str, Any]]:
+    """Each item as keys and values, with where it stands."""
+    if isinstance(top["items"], str):
+        table = _file(path, top["items"], "items", str(path))
+        return read_table(table, [control.name for control in controls])
+    return [(f"{path}, item {n}", entry) for n, entry in enumerate(_list(path, top, "items"), 1)]
 
 
-def _item(path: Path, entry: Any, number: int, controls: tuple[Control, ...]) -> Item:
-    where = f"{path}, item {number}"
-    needed, free = ["id", "input", "output", "split"], ["sidechain"]
+def _item(path: Path, entry: Any, where: str, controls: tuple[Control, ...]) -> Item:
+    needed, free = ["id", "input", "output"], ["sidechain", "split"]
     (needed if controls else free).append("controls")  # a snapshot has nothing to set
     check_keys(entry, needed, free, where)
     name = _text(entry["id"], "id", where)
@@ -179,11 +184,10 @@ def _item(path: Path, entry: Any, number: int, controls: tuple[Control, ...]) ->
         raise UserError(
             f"{where}: id {name!r} is no plain name; use letters, digits and - _ . only."
         )
-    where = f"{path}, item '{name}'"
-    if entry["split"] not in SPLITS:
-        raise UserError(
-            f"{where}: split {brief(entry['split'])} is unknown; use {', '.join(SPLITS)}."
-        )
+    where = f"{where.partition(', item ')[0]}, item '{name}'"
+    split = entry.get("split", "")
+    if split not in ("", *SPLITS):
+        raise UserError(f"{where}: split {brief(split)} is unknown; use {', '.join(SPLITS)}.")
     settings = check_keys(
         entry.get("controls", {}), (), [c.name for c in controls], f"{where}, controls"
     )
@@ -197,8 +201,8 @@ def _item(path: Path, entry: Any, number: int, controls: tuple[Control, ...]) ->
         _file(path, entry["input"], "input", where),
         None if sidechain is None else _file(path, sidechain, "sidechain", where),
         _file(path, entry["output"], "output", where),
-        {name: float(value) for name, value in settings.items()},
-        entry["split"],
+        {control.name: control.setting(settings[control.name]) for control in controls},
+        split,
     )
 
 
@@ -268,9 +272,8 @@ def _item_dict(item: Item, folder: Path) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": item.id, "input": item.input.relative_to(folder).as_posix()}
     if item.sidechain is not None:
         entry["sidechain"] = item.sidechain.relative_to(folder).as_posix()
-    return {
-        **entry,
+    entry |= {
         "output": item.output.relative_to(folder).as_posix(),
         "controls": dict(item.settings),
-        "split": item.split,
     }
+    return {**entry, "split": item.split} if item.split else entry

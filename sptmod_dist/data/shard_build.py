@@ -67,6 +67,7 @@ def build_sets(
         ShardError: other sets are there, the model needs something else than the recordings have,
             a recording is in two splits, or the disk does not take them. Nothing has changed then.
     """
+    _require_split(manifest)
     geometry = needs.geometry(manifest.sample_rate, manifest.controls, str(manifest.path))
     with ThreadPoolExecutor(workers) as pool:  # hashing lets go of the interpreter
         files = _files(manifest)
@@ -115,6 +116,15 @@ def require_length(
         )
     left_out = "item '{}' is shorter than one sequence and is left out"
     return tuple(f"{split}: {left_out.format(item.id)}" for item in short)
+
+
+def _require_split(manifest: Manifest) -> None:
+    for item in manifest.items:
+        if not item.split:
+            raise ShardError(
+                f"{manifest.path}: item '{item.id}' is in no split: divide the items with "
+                f"`sptmod-dist split {manifest.path}`, or give each a split"
+            )
 
 
 def _files(manifest: Manifest) -> list[Path]:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sptmod_dist.data.controls import Setting
 from sptmod_dist.data.geometry import Geometry
 from sptmod_dist.files import atomic_write
 
@@ -37,7 +38,7 @@ class Item(NamedTuple):
     """One recording under one setting of the controls."""
 
     id: str
-    settings: dict[str, float]
+    settings: dict[str, Setting]
     controls: list[float]
     """The settings normalised to 0 … 1, in the order of the geometry's controls."""
     samples: int

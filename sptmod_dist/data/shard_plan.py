@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sptmod_dist.data.checksums import Stored, block_of
+from sptmod_dist.data.controls import Setting
 from sptmod_dist.data.geometry import Geometry
 from sptmod_dist.data.sample_formats import FORMATS, SampleFormat
 from sptmod_dist.data.shard_index import Item, record_json
@@ -37,7 +38,7 @@ class Available(NamedTuple):
     """An item that can be had."""
 
     id: str
-    settings: dict[str, float]
+    settings: dict[str, Setting]
     controls: list[float]
     samples: int
     """Of the recording."""

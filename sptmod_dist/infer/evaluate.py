@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from sptmod_dist import audio
+from sptmod_dist.data.controls import Setting, shown
 from sptmod_dist.data.geometry import Geometry
 from sptmod_dist.data.places import is_pipe
 from sptmod_dist.data.remote import open_source
@@ -162,8 +163,8 @@ def _curves(items: Iterable[Item], levels: Mapping[str, _Levels]) -> dict[str, C
     return curves
 
 
-def _in_words(settings: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in settings.items())
+def _in_words(settings: Mapping[str, Setting]) -> str:
+    return ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
 
 
 def _write_example(

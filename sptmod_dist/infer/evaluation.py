@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from sptmod_dist.data.controls import Setting
 from sptmod_dist.files import atomic_write
 from sptmod_dist.metrics import ratio
 
@@ -51,7 +52,7 @@ class ItemResult:
     """How one item went."""
 
     id: str
-    settings: dict[str, float]
+    settings: dict[str, Setting]
     samples: int
     gain: float
     """The best static gain."""

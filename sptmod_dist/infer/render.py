@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from sptmod_dist.audio import AudioInfo, info, read_blocks, resample_blocks, write_blocks
-from sptmod_dist.data.controls import normalised_vector
+from sptmod_dist.data.controls import Setting, normalised_vector
 from sptmod_dist.errors import UserError
 from sptmod_dist.infer.load import Model, load_model
 from sptmod_dist.infer.stream import stream_blocks
@@ -72,7 +72,7 @@ def render(
     run: Path,
     source: Path,
     target: Path,
-    settings: Mapping[str, float],
+    settings: Mapping[str, Setting],
     sidechain: Path | None = None,
     overwrite: bool = False,
     checkpoint: Literal["best", "last"] = "best",
@@ -99,7 +99,7 @@ def render_with(
     model: Model,
     source: Path,
     target: Path,
-    settings: Mapping[str, float],
+    settings: Mapping[str, Setting],
     sidechain: Path | None = None,
 ) -> RenderReport:
     """The same with a model at hand; a target that exists is replaced."""

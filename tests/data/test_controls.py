@@ -83,3 +83,49 @@ def test_unknown_missing_and_wild_settings_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=words):
         normalised_vector([RATIO, THRESHOLD], settings)
+
+
+SWITCH = Control("mode", scale="list", positions=("fast", "medium", "slow"), default="slow")
+STEPS = Control("ratio", scale="list", positions=(2, 4, 10, 20), unit=":1")
+
+
+def test_a_switch_is_seen_in_equal_steps() -> None:
+    assert [SWITCH.normalise(position) for position in SWITCH.positions] == [0.0, 0.5, 1.0]
+    assert [STEPS.at(place) for place in (0, 0.3, 1)] == [2.0, 4.0, 20.0]
+    assert normalised_vector((STEPS, SWITCH), {"ratio": 10, "mode": "fast"}) == [2 / 3, 0.0]
+
+
+@pytest.mark.parametrize("control", [SWITCH, STEPS, Control("a", 1, 100, "log", default=10)])
+def test_what_a_document_says_of_a_control_is_read_back(control: Control) -> None:
+    entry = control.to_dict()
+    assert Control.from_dict(entry) == control
+    assert Control.from_dict({k: v for k, v in entry.items() if k != "scale"}).name == control.name
+    for place in (0.0, 0.25, 1.0):
+        step = 0.34 if control.positions else 1e-12
+        assert abs(control.normalise(control.at(place)) - place) < step
+
+
+def test_what_is_written_of_a_range_is_what_was_always_written() -> None:
+    """So that sets of shards keep their bytes."""
+    entry = Control("ratio", 2, 8, "log", ":1").to_dict()
+    assert list(entry.items()) == [
+        ("name", "ratio"), ("minimum", 2.0), ("maximum", 8.0), ("scale", "log"), ("unit", ":1")
+    ]
+    assert Control("ratio", 2, 8, "log", ":1").in_words() == "ratio 2.0 to 8.0:1 (log)"
+
+
+@pytest.mark.parametrize(("entry", "sentence"), [
+    ({"positions": ["a"]}, "no list of two or more"),
+    ({"positions": "ab"}, "no list of two or more"),
+    ({"positions": ["a", 2]}, "all numbers or all texts"),
+    ({"positions": [1, 1.0]}, "is listed twice"),
+    ({"positions": ["a", " b"]}, "begins or ends with a space"),
+    ({"positions": [1, 2], "minimum": 0, "maximum": 3}, "and a range besides"),
+    ({"positions": [1, 2], "scale": "linear"}, "positions belong to the scale list"),
+    ({"positions": [1, 2], "default": 3}, "is none of its positions; give one of 1, 2"),
+    ({"minimum": 0, "maximum": 1, "scale": "list"}, "a range besides"),
+])
+def test_a_switch_that_is_none_is_refused(entry: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        Control.from_dict({"name": "mode", **entry})
+    assert sentence in str(refused.value)

@@ -1,0 +1,175 @@
+"""A plan: which takes to record, in which order, each with its stimulus and settings.
+
+    SESSION/controls.yaml   what the device can be set to
+    SESSION/plan.csv        a line a take: take,id,stimulus,<control>…,<control>_normalised…
+    SESSION/sheet.html      the same for a person at the device, to print
+
+Settings may be edited in the table; the normalised columns are for other programs, and must agree.
+It must not know of devices.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sptmod_dist.capture.controls_file import read_controls, write_controls
+from sptmod_dist.capture.sheet import sheet
+from sptmod_dist.data.controls import Control, Setting, normalised_vector
+from sptmod_dist.errors import UserError
+from sptmod_dist.files import atomic_write
+from sptmod_dist.names import advice
+
+CONTROLS, TABLE, SHEET = "controls.yaml", "plan.csv", "sheet.html"
+_NORMALISED = "_normalised"
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Take:
+    """One recording to be: its number from 1 in the order of the plan, its name, the seed of its
+    stimulus, and where each control stands."""
+
+    number: int
+    id: str
+    stimulus: int
+    settings: dict[str, Setting]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All takes of a session, in their order."""
+
+    folder: Path
+    controls: tuple[Control, ...]
+    takes: tuple[Take, ...]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Plan:
+        """Read and check the plan of a session.
+
+        Raises:
+            UserError: files are missing, or a line of the table that is no take, with its place.
+        """
+        folder = Path(folder)
+        if not (folder / TABLE).is_file():
+            raise UserError(
+                f"{folder} holds no plan ({TABLE}); make one with `sptmod-dist plan`."
+            )
+        controls = read_controls(folder / CONTROLS)
+        return cls(folder, controls, _takes(folder / TABLE, controls))
+
+    def write(self, folder: str | Path) -> None:
+        """Write the plan's three files into a folder, which is made; the table last."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_controls(folder / CONTROLS, self.controls)
+        texts = {SHEET: sheet(self.controls, self.takes), TABLE: _table(self.controls, self.takes)}
+        for name, text in texts.items():
+            with atomic_write(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def _columns(controls: Sequence[Control]) -> list[str]:
+    names = [control.name for control in controls]
+    return ["take", "id", "stimulus", *names, *(f"{name}{_NORMALISED}" for name in names)]
+
+
+def _table(controls: Sequence[Control], takes: Sequence[Take]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_columns(controls))
+    for take in takes:
+        settings = [take.settings[control.name] for control in controls]
+        vector = normalised_vector(controls, take.settings)
+        cells = [v if isinstance(v, str) else f"{v:.15g}" for v in settings]
+        places = [f"{place:.6f}" for place in vector]
+        writer.writerow([take.number, take.id, take.stimulus, *cells, *places])
+    return text.getvalue()
+
+
+def _takes(path: Path, controls: Sequence[Control]) -> tuple[Take, ...]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as text ({error}); plan anew.") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    takes: list[Take] = []
+    try:
+        header = next(reader, [])
+        _check_header(path, header, _columns(controls))
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                row = _row(f"{path}, line {reader.line_num}", header, cells)
+                takes.append(_take(f"{path}, line {reader.line_num}", row, controls, takes))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: {error}; save it as CSV anew.") from None
+    if not takes:
+        raise UserError(f"{path} lists no takes; plan anew.")
+    return tuple(takes)
+
+
+def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    for name in header:
+        if name not in columns:
+            raise UserError(
+                f"{path} has the column '{name}', and {CONTROLS} no such control: "
+                f"{advice(name, columns)}"
+            )
+    for name in columns:
+        if header.count(name) != 1:
+            times = "twice" if name in header else "not"
+            raise UserError(f"{path} has the column '{name}' {times}; it must stand there once.")
+
+
+def _row(where: str, header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    if len(cells) != len(header):
+        raise UserError(f"{where} has {len(cells)} cells under {len(header)} columns; correct it.")
+    return {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+
+
+def _take(
+    where: str, row: dict[str, str], controls: Sequence[Control], before: Sequence[Take]
+) -> Take:
+    number, seed = (_whole(where, name, row[name]) for name in ("take", "stimulus"))
+    if number != len(before) + 1:
+        raise UserError(f"{where}: take is {number}, and {len(before) + 1} comes here; renumber.")
+    if not re.fullmatch(r"\w[\w.+=-]*", row["id"]):  # ids become file names
+        raise UserError(f"{where}: id {row['id']!r} is no plain name; use letters, digits and - _.")
+    if any(take.id == row["id"] for take in before):
+        raise UserError(f"{where}: id {row['id']!r} stands twice; rename one.")
+    try:
+        settings = {c.name: c.setting(_value(row[c.name])) for c in controls}
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    for control in controls:
+        _check_normalised(where, control, settings[control.name], row)
+    return Take(number, row["id"], seed, settings)
+
+
+def _check_normalised(where: str, control: Control, value: Setting, row: dict[str, str]) -> None:
+    name = f"{control.name}{_NORMALISED}"
+    right = control.normalise(value)
+    given = _value(row[name])
+    if isinstance(given, str) or not abs(given - right) <= _TOLERANCE:
+        raise UserError(
+            f"{where}: {name} is {row[name]}, and {control.name} {row[control.name]} makes "
+            f"{right:.6f}; correct one of them."
+        )
+
+
+def _whole(where: str, name: str, text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise UserError(f"{where}: {name} is {text!r}, which is no whole number; correct it.")
+    return int(text)
+
+
+def _value(text: str) -> Setting:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,175 @@
+"""A plan as a table and a sheet: what is written is read, nonsense is refused by its line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sptmod_dist.capture.controls_file import read_controls, write_controls
+from sptmod_dist.capture.plan import Plan, Take
+from sptmod_dist.cli import main
+from sptmod_dist.data.controls import Control
+from sptmod_dist.errors import UserError
+
+CONTROLS = """\
+format: sptmod-controls-1
+controls:
+  - {name: threshold, minimum: -8, maximum: 4, unit: dB, default: -4}
+  - {name: attack, minimum: 0.1, maximum: 30, scale: log, unit: ms}
+  - {name: ratio, positions: [3, 4, 6, 10], unit: ":1", default: 4}
+  - {name: knee, positions: [hard, "so-ft <b>"], default: hard}
+"""
+
+
+@pytest.fixture
+def controls(tmp_path: Path) -> Path:
+    path = tmp_path / "controls.yaml"
+    path.write_text(CONTROLS)
+    return path
+
+
+def plan(controls: Path, *arguments: str) -> Plan:
+    session = controls.parent / "session"
+    assert main(["plan", arguments[0], str(controls), str(session), *arguments[1:]]) == 0
+    return Plan.read(session)
+
+
+def test_what_is_written_is_read(controls: Path) -> None:
+    made = plan(controls, "lhs", "--items", "40", "--seed", "5")
+    made.write(controls.parent / "again")
+    again = Plan.read(controls.parent / "again")
+    assert (again.controls, again.takes) == (made.controls, made.takes)
+    for name in ("controls.yaml", "plan.csv", "sheet.html"):
+        files = [controls.parent / folder / name for folder in ("session", "again")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    write_controls(controls.parent / "c.yaml", made.controls)
+    assert read_controls(controls.parent / "c.yaml") == made.controls == read_controls(controls)
+
+
+def test_the_published_grid(controls: Path) -> None:
+    levels = ["--levels", "threshold=4,0,-4,-8", "--levels", "ratio=3,4,6,10"]
+    made = plan(controls, "grid", *levels, "--control", "attack=5", "--control", "knee=hard")
+    assert len(made.takes) == 16 and {take.stimulus for take in made.takes} == {0}
+    assert {take.settings["attack"] for take in made.takes} == {5.0}
+    found = {(take.settings["threshold"], take.settings["ratio"]) for take in made.takes}
+    assert found == {(t, r) for t in (4, 0, -4, -8) for r in (3, 4, 6, 10)}
+
+
+def test_a_snapshot_has_one_setting_and_a_stimulus_of_its_own_for_each_item(controls: Path) -> None:
+    made = plan(controls, "snapshot", "--items", "5", "--control", "attack=1", "--seed", "7")
+    assert [take.stimulus for take in made.takes] == [7, 8, 9, 10, 11]
+    assert all(take.settings == made.takes[0].settings for take in made.takes)
+    assert made.takes[0].settings == {"threshold": -4, "attack": 1, "ratio": 4, "knee": "hard"}
+
+
+def test_controls_that_are_held_stay_and_the_others_are_spread(controls: Path) -> None:
+    made = plan(controls, "lhs", "--items", "20", "--control", "ratio=6")
+    assert {take.settings["ratio"] for take in made.takes} == {6.0}
+    attack = next(control for control in made.controls if control.name == "attack")
+    places = [attack.normalise(take.settings["attack"]) for take in made.takes]
+    assert sorted(np.floor(np.array(places) * 20)) == list(range(20))
+
+
+def test_a_device_without_controls_is_planned_too(tmp_path: Path) -> None:
+    (tmp_path / "controls.yaml").write_text("format: sptmod-controls-1\ncontrols: []\n")
+    made = plan(tmp_path / "controls.yaml", "snapshot", "--items", "3")
+    assert made.takes[2] == Take(3, "item-002", 2, {})
+
+
+def test_the_sheet_shows_what_to_turn_and_hides_nothing(controls: Path) -> None:
+    made = plan(controls, "lhs", "--items", "12")
+    sheet = (made.folder / "sheet.html").read_text()
+    assert sheet.count("&#9744;") == 12 and "http" not in sheet
+    assert "so-ft &lt;b&gt;" in sheet and "<b>so-ft" not in sheet.replace("<b>so-ft &lt;b", "")
+    first = sheet.split("<tr>")[2]
+    assert first.count("<b>") == 4, "all is to be set for the first take"
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    (lambda t: t.replace("take,id", "take,name"), "has the column 'name', and controls.yaml no"),
+    (lambda t: t.replace(",knee,", ",neck,"), "has the column 'neck', and controls.yaml no"),
+    (lambda t: t.replace("\n2,", "\n7,"), "line 3: take is 7, and 2 comes here"),
+    (lambda t: t.replace("item-001", "item-000"), "line 3: id 'item-000' stands twice"),
+    (lambda t: t.replace("item-001", "../etc"), "line 3: id '../etc' is no plain name"),
+    (lambda t: t.replace(",hard,", ",harder,", 1), "'harder' is none of its positions"),
+    (lambda t: t.replace(",4,hard", ",5,hard", 1), "'ratio' = 5.0 is none of its positions"),
+    (lambda t: t.replace(",-4,", ",400,", 1), "'threshold' = 400 is outside its range"),
+    (lambda t: t.replace(",-4,", ",-3,", 1), "threshold_normalised is 0.333333, and threshold -3"),
+    (lambda t: t.replace(",-4,", ",x,", 1), "'x' is not a finite number"),
+    (lambda t: t.replace("2,item-001,1", "2,item-001,-1"), "stimulus is '-1'"),
+    (lambda t: t.replace("2,item-001,1,", "2,item-001,1,9,"), "line 3 has 12 cells under 11"),
+    (lambda t: t.splitlines()[0] + "\n", "lists no takes"),
+    (lambda t: "", "has the column 'take' not"),
+    (lambda t: t + '"', "save it as CSV anew"),
+])
+def test_a_table_that_was_edited_into_nonsense_is_refused_by_its_line(
+    controls: Path, change: Callable[[str], str], sentence: str
+) -> None:
+    made = plan(controls, "snapshot", "--items", "3", "--control", "attack=1")
+    table = made.folder / "plan.csv"
+    text = table.read_text()
+    assert change(text) != text
+    table.write_text(change(text))
+    with pytest.raises(UserError) as refused:
+        Plan.read(made.folder)
+    assert sentence in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["snapshot"], "control 'attack' has no default: give --control attack=VALUE"),
+    (["snapshot", "--control", "atack=1"], "did you mean attack"),
+    (["snapshot", "--control", "attack"], "give NAME=VALUE"),
+    (["snapshot", "--control", "attack=100"], "outside its range"),
+    (["snapshot", "--levels", "ratio=3"], "--levels belongs to a grid"),
+    (["grid", "--items", "3"], "a grid has as many as its --levels make"),
+    (["grid", "--levels", "ratio=3,3", "--control", "attack=1"], "a value stands twice"),
+    (["grid", "--levels", "ratio=3,5", "--control", "attack=1"], "none of its positions"),
+    (["grid", "--levels", "rato=3,4", "--control", "attack=1"], "did you mean ratio"),
+    (["grid", "--levels", "ratio=3,4", "--control", "ratio=3"], "contradict each other"),
+    (["lhs", "--items", "0"], "there must be 1 to 100,000"),
+    (["lhs", "--seed", "-1"], "--seed is -1"),
+    (["lhs", "--control", "kneee=1"], "did you mean knee"),
+    (["cube"], "invalid choice"),
+])
+def test_what_cannot_be_planned_is_a_sentence_and_writes_nothing(
+    controls: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = controls.parent / "session"
+    assert main(["plan", arguments[0], str(controls), str(session), *arguments[1:]]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not session.exists()
+
+
+def test_a_plan_is_not_written_over_unasked(
+    controls: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = plan(controls, "lhs", "--items", "3")
+    before = (made.folder / "plan.csv").read_bytes()
+    assert main(["plan", "lhs", str(controls), str(made.folder), "--seed", "1"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (made.folder / "plan.csv").read_bytes() == before
+    plan(controls, "lhs", "--items", "3", "--seed", "1", "--overwrite")
+    assert (made.folder / "plan.csv").read_bytes() != before
+
+
+@pytest.mark.parametrize(("text", "sentence"), [
+    ("format: x\ncontrols: []\n", "format is 'x'"),
+    ("format: sptmod-controls-1\ncontrols: 3\n", "'controls' must be a list"),
+    ("format: sptmod-controls-1\n", "lacks the key 'controls'"),
+    ("format: sptmod-controls-1\ncontrols: [{name: a}]\n", "lacks the key 'minimum'"),
+])
+def test_a_file_of_controls_that_is_none_is_refused(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UserError) as refused:
+        read_controls(tmp_path / "c.yaml")
+    assert sentence in str(refused.value)
+
+
+def test_a_default_is_a_setting() -> None:
+    with pytest.raises(UserError, match="outside its range"):
+        Control("a", 0, 1, default=2)

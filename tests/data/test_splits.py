@@ -1,0 +1,181 @@
+"""Folds of a manifest: every item in one split, in proportion, each fold another shuffle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from sptmod_dist import audio
+from sptmod_dist.cli import main
+from sptmod_dist.data.controls import Control
+from sptmod_dist.data.recordings import Item, Manifest
+from sptmod_dist.data.splits import counts, divide
+from sptmod_dist.errors import UserError
+
+RATIO = Control("ratio", scale="list", positions=(2.0, 4.0, 8.0, 16.0))
+DRIVE = Control("drive", 0.0, 10.0)
+
+
+def items(count: int) -> list[Item]:
+    draw = np.random.default_rng(0)
+    return [
+        Item(f"i{n}", Path("in"), None, Path(f"out{n}"),
+             {"ratio": 2.0 ** (1 + n % 4), "drive": float(draw.uniform(0, 10))}, "")
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("ratios", "count", "expected"), [
+    ((8, 4, 4), 16, [8, 4, 4]),
+    ((128, 16, 16), 160, [128, 16, 16]),
+    ((8, 1, 1), 160, [128, 16, 16]),
+    ((8, 4, 4), 10, [5, 3, 2]),
+    ((0.5, 0.25, 0.25), 16, [8, 4, 4]),
+    ((1, 1, 0), 7, [4, 3, 0]),
+])
+def test_ratios_are_counts_or_shares(
+    ratios: tuple[float, ...], count: int, expected: list[int]
+) -> None:
+    assert counts(ratios, count) == expected
+
+
+def test_a_split_without_items_is_refused() -> None:
+    with pytest.raises(UserError, match="of 3 items none is left for"):
+        counts((8, 4, 4), 3) and counts((100, 1, 1), 3)
+
+
+@pytest.mark.parametrize("by", [(), (RATIO,), (RATIO, DRIVE)], ids=len)
+def test_every_fold_has_its_counts_and_folds_differ(by: tuple[Control, ...]) -> None:
+    folds = [divide(items(160), (128, 16, 16), 0, fold, by) for fold in range(10)]
+    for fold in folds:
+        assert Counter(fold) == {"train": 128, "validation": 16, "test": 16}
+    assert len({tuple(fold) for fold in folds}) == 10
+    assert folds[3] == divide(items(160), (128, 16, 16), 0, 3, by)
+    assert folds[3] != divide(items(160), (128, 16, 16), 1, 3, by)
+
+
+@pytest.mark.parametrize("fold", range(4))
+def test_a_stratified_split_has_its_share_of_every_position(fold: int) -> None:
+    splits = divide(items(160), (8, 1, 1), 0, fold, (RATIO,))
+    for split, share in (("train", 32), ("validation", 4), ("test", 4)):
+        found = Counter(
+            item.settings["ratio"]
+            for item, s in zip(items(160), splits, strict=True) if s == split
+        )
+        assert all(abs(found[position] - share) <= 1 for position in RATIO.positions)
+
+
+def test_without_stratifying_shares_are_left_to_chance() -> None:
+    splits = [divide(items(160), (8, 1, 1), 0, fold) for fold in range(4)]
+    tests = [Counter(i.settings["ratio"] for i, s in zip(items(160), one, strict=True)
+                     if s == "test") for one in splits]
+    assert any(max(t.values()) - min(t.get(p, 0) for p in RATIO.positions) > 2 for t in tests)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Sixteen items without a split, in a table."""
+    draw, rows = np.random.default_rng(1), []
+    audio.write(tmp_path / "in.wav", draw.uniform(-0.5, 0.5, (1, 800)).astype(np.float32), 8000)
+    for n in range(16):
+        wet = draw.uniform(-0.5, 0.5, (1, 800)).astype(np.float32)
+        audio.write(tmp_path / f"out{n}.wav", wet, 8000)
+        rows.append(f"i{n},in.wav,out{n}.wav,{2 ** (1 + n % 4)},{'ab'[n % 2]}")
+    (tmp_path / "items.csv").write_text("id,input,output,ratio,mode\n" + "\n".join(rows) + "\n")
+    modes = {"name": "mode", "positions": ["a", "b"]}
+    head = {
+        "format": "sptmod-recordings-1",
+        "sample_rate": 8000,
+        "device": "none",
+        "controls": [{"name": "ratio", "minimum": 2, "maximum": 16}, modes],
+        "items": "items.csv",
+    }
+    (tmp_path / "manifest.yaml").write_text(yaml.safe_dump(head))
+    return tmp_path / "manifest.yaml"
+
+
+def test_the_command_writes_a_manifest_a_fold(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["split", str(manifest), "--folds", "3", "--stratify", "mode"]) == 0
+    assert "manifest-fold2.yaml" in capsys.readouterr().out
+    whole = Manifest.read(manifest)
+    for fold in range(3):
+        found = Manifest.read(manifest.with_name(f"manifest-fold{fold}.yaml"))
+        assert [item.id for item in found.items] == [item.id for item in whole.items]
+        assert [len(found.of_split(s)) for s in ("train", "validation", "test")] == [8, 4, 4]
+        modes = Counter(item.settings["mode"] for item in found.of_split("train"))
+        assert modes == {"a": 4, "b": 4}
+    assert main(["split", str(manifest), "--folds", "1"]) == 2
+    assert "exists already; add --overwrite" in capsys.readouterr().err
+    assert main(["split", str(manifest), "--folds", "1", "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["--ratios", "8/4"], "give the shares of train, validation, test"),
+    (["--ratios", "8/0/4"], "the first two above 0"),
+    (["--ratios", "a/b/c"], "such as 8/4/4"),
+    (["--folds", "0"], "--folds is 0"),
+    (["--seed", "-2"], "--seed is -2"),
+    (["--stratify", "raito"], "did you mean ratio"),
+])
+def test_what_cannot_be_divided_so_is_a_sentence(
+    manifest: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["split", str(manifest), *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(manifest.parent.glob("*fold*"))
+
+
+def test_the_same_recording_in_two_items_is_refused(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (manifest.parent / "out3.wav").write_bytes((manifest.parent / "out5.wav").read_bytes())
+    assert main(["split", str(manifest)]) == 2
+    assert "items 'i3' and 'i5' hold the same recording" in capsys.readouterr().err
+
+
+def test_shards_of_items_that_are_in_no_split_are_refused(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = manifest.parent / "sets"
+    options = ["--lengths", "[4096]", "--model.preset", "tiny", "--model.n_params", "2"]
+    command = ["shards", "build", "--manifest", str(manifest), "--out", str(out), *options]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "is in no split: divide the items with `sptmod-dist split" in said, said
+
+
+@pytest.mark.parametrize("name", ["items.csv", "items.jsonl"])
+def test_a_table_that_is_written_is_read(manifest: Path, name: str) -> None:
+    whole = Manifest.read(manifest)
+    whole.write(manifest.with_name("again.yaml"), f"again-{name}")
+    again = Manifest.read(manifest.with_name("again.yaml"))
+    assert again.items == whole.items and again.controls == whole.controls
+
+
+@pytest.mark.parametrize(("old", "new", "sentence"), [
+    ("id,input", "id,in", "items.csv has the unknown column 'in'"),
+    ("ratio,mode", "ratio,ratio", "has the column 'ratio' twice"),
+    ("i3,in.wav", "i3,", "items.csv, line 5 lacks the key 'input'"),
+    ("i3,in.wav", "i3,no.wav", "items.csv, line 5, item 'i3': input 'no.wav' is not"),
+    ("i3,in.wav", "i3,../in.wav", "leads out of the manifest's folder"),
+    (",16,b", ",17,b", "item 'i3': control 'ratio' = 17 is outside its range"),
+    (",16,b", ",16,c", "'mode' = 'c' is none of its positions; give one of a, b"),
+    (",16,b", ",,b", "item 'i3': control 'ratio' has no value"),
+    (",16,b", ",16,b,9", "items.csv, line 5 has 6 cells under 5 columns"),
+    ("i3,", '"i3,', "save it as CSV anew"),
+])
+def test_a_table_that_is_faulty_is_refused_by_its_line(
+    manifest: Path, old: str, new: str, sentence: str
+) -> None:
+    table = manifest.parent / "items.csv"
+    assert old in table.read_text()
+    table.write_text(table.read_text().replace(old, new, 1))
+    with pytest.raises(UserError) as refused:
+        Manifest.read(manifest)
+    assert sentence in str(refused.value) and "\n" not in str(refused.value)
