@@ -19,6 +19,8 @@ from sptmod_dist.train.run_folder import RunFolder
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 PROGRAM = str(ROOT / "tests" / "faults" / "dying_once.py")
+FRESH = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+"""Else processes that were started anew find the addresses of those before them, now and then."""
 TRAIN = str(ROOT / "launch" / "train.py")
 
 
@@ -39,7 +41,7 @@ def test_processes_that_are_started_anew_go_on_from_the_last_checkpoint(
     config = write_config(toy, name=name, checkpoint={"groups": 1})
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
     rendezvous = ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", "--max_restarts=2"]
-    done = run([*launcher, *rendezvous, PROGRAM, "--config", str(config), *asked], limit=150)
+    done = run([*launcher, *rendezvous, PROGRAM, "--config", str(config), *asked], limit=150, **FRESH)
     assert done.returncode == 0, done.stderr
     assert "continuing from" in done.stderr and "step-00000012" in done.stderr
     found = differences(toy / "runs" / "whole", toy / "runs" / name)
@@ -54,7 +56,7 @@ def agent(port: int, mark: str, *command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*launcher, *command],
         cwd=ROOT,
-        env=environment(SPTMOD_TEST=mark),
+        env=environment(SPTMOD_TEST=mark, **FRESH),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
