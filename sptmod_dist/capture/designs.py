@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.distance import pdist, squareform
 from scipy.stats import qmc
 
 from sptmod_dist.data.controls import Control
+from sptmod_dist.errors import UserError
 
 _SAME = 1e-9
 _SWEEPS = 50  # of improving an order; few are needed
+_EDGE = 1e-6  # of a stratum, that a value keeps away from its bounds
 
 
 def grid(levels: Sequence[Sequence[float]]) -> np.ndarray:
@@ -42,7 +43,8 @@ def latin_hypercube(controls: Sequence[Control], count: int, seed: int) -> np.nd
 
     Each continuous control's values fall one in each of `count` equal strata; each position of a
     switch is taken equally often within 1. Points are exchanged until they are spread well in all
-    controls together (the centred discrepancy, by scipy).
+    controls together (the centred discrepancy, by scipy). A value is as round as its stratum lets
+    it be, so that it can be set and read off by hand.
 
     Shape:
         `[count, d]`
@@ -54,7 +56,22 @@ def latin_hypercube(controls: Sequence[Control], count: int, seed: int) -> np.nd
             ranks = sample[:, column].argsort().argsort()
             last = len(control.positions) - 1
             sample[:, column] = ranks * (last + 1) // count / last
+        else:
+            sample[:, column] = [_round(control, place, count) for place in sample[:, column]]
     return sample
+
+
+def _round(control: Control, place: float, strata: int) -> float:
+    """Where the value with the fewest decimals lies, near `place` in the same stratum."""
+    stratum, value = int(place * strata), float(control.at(place))
+    for decimals in range(-6, 13):
+        try:
+            near = control.normalise(round(value, decimals))
+        except UserError:  # beyond the range
+            continue
+        if _EDGE <= near * strata - stratum <= 1 - _EDGE:
+            return near
+    return place
 
 
 def discrepancy(controls: Sequence[Control], places: np.ndarray) -> float:
@@ -102,8 +119,10 @@ def easy_order(places: np.ndarray) -> np.ndarray:
     count, controls = places.shape
     if count < 3:
         return np.arange(count)
-    turned = squareform(pdist(places, lambda a, b: float((np.abs(a - b) > _SAME).sum())))
-    cost = turned + squareform(pdist(places, "cityblock")) / (controls * (controls + 1))
+    cost = np.zeros((count, count))
+    for column in places.T:
+        way = np.abs(column[:, None] - column)
+        cost += (way > _SAME) + way / (controls * (controls + 1))
     order = _nearest_first(cost, int(places.sum(axis=1).argmin()))
     for _ in range(_SWEEPS):
         if not _improve(order, cost):

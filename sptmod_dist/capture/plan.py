@@ -4,8 +4,8 @@
     SESSION/plan.csv        a line a take: take,id,stimulus,<control>…,<control>_normalised…
     SESSION/sheet.html      the same for a person at the device, to print
 
-Settings may be edited in the table; the normalised columns are for other programs, and must agree.
-It must not know of devices.
+Settings may be edited in the table; the normalised columns are for other programs, and must agree
+or be empty. It must not know of devices.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from sptmod_dist.capture.controls_file import read_controls, write_controls
 from sptmod_dist.capture.sheet import sheet
-from sptmod_dist.data.controls import Control, Setting, normalised_vector
+from sptmod_dist.data.controls import Control, Setting, exact, normalised_vector
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
 from sptmod_dist.names import advice
@@ -64,19 +65,38 @@ class Plan:
         return cls(folder, controls, _takes(folder / TABLE, controls))
 
     def write(self, folder: str | Path) -> None:
-        """Write the plan's three files into a folder, which is made; the table last."""
+        """Write the plan's three files into a folder, which is made; all or none.
+
+        A file of the same controls that is there keeps its comments.
+
+        Raises:
+            UserError: a control has the name of another column.
+        """
         folder = Path(folder)
+        texts = {TABLE: _table(self.controls, self.takes), SHEET: sheet(self.controls, self.takes)}
         folder.mkdir(parents=True, exist_ok=True)
-        write_controls(folder / CONTROLS, self.controls)
-        texts = {SHEET: sheet(self.controls, self.takes), TABLE: _table(self.controls, self.takes)}
-        for name, text in texts.items():
-            with atomic_write(folder / name) as temporary:
+        with ExitStack() as files:  # renamed in the end, the last one first
+            for name, text in texts.items():
+                temporary = files.enter_context(atomic_write(folder / name))
                 temporary.write_text(text, encoding="utf-8", newline="")
+            if not _holds(folder / CONTROLS, self.controls):
+                write_controls(files.enter_context(atomic_write(folder / CONTROLS)), self.controls)
+
+
+def _holds(path: Path, controls: Sequence[Control]) -> bool:
+    try:
+        return read_controls(path) == tuple(controls)
+    except UserError:
+        return False
 
 
 def _columns(controls: Sequence[Control]) -> list[str]:
     names = [control.name for control in controls]
-    return ["take", "id", "stimulus", *names, *(f"{name}{_NORMALISED}" for name in names)]
+    columns = ["take", "id", "stimulus", *names, *(f"{name}{_NORMALISED}" for name in names)]
+    for name in names:
+        if columns.count(name) > 1:
+            raise UserError(f"{TABLE} has another column '{name}'; rename the control '{name}'.")
+    return columns
 
 
 def _table(controls: Sequence[Control], takes: Sequence[Take]) -> str:
@@ -86,9 +106,8 @@ def _table(controls: Sequence[Control], takes: Sequence[Take]) -> str:
     for take in takes:
         settings = [take.settings[control.name] for control in controls]
         vector = normalised_vector(controls, take.settings)
-        cells = [v if isinstance(v, str) else f"{v:.15g}" for v in settings]
         places = [f"{place:.6f}" for place in vector]
-        writer.writerow([take.number, take.id, take.stimulus, *cells, *places])
+        writer.writerow([take.number, take.id, take.stimulus, *map(exact, settings), *places])
     return text.getvalue()
 
 
@@ -155,10 +174,10 @@ def _check_normalised(where: str, control: Control, value: Setting, row: dict[st
     name = f"{control.name}{_NORMALISED}"
     right = control.normalise(value)
     given = _value(row[name])
-    if isinstance(given, str) or not abs(given - right) <= _TOLERANCE:
+    if given != "" and (isinstance(given, str) or not abs(given - right) <= _TOLERANCE):
         raise UserError(
             f"{where}: {name} is {row[name]}, and {control.name} {row[control.name]} makes "
-            f"{right:.6f}; correct one of them."
+            f"{right:.6f}; correct one of them, or leave {name} empty."
         )
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 KINDS = ("snapshot", "grid", "lhs")
 _MOST = 100_000
+_MOST_SPREAD = 4_000  # the ways between all pairs are held in memory
+_MOST_SEED = 999_999_999
 
 
 def parser() -> ArgumentParser:
@@ -54,17 +56,17 @@ def run(argv: Sequence[str]) -> int:
     """
     options = parse(parser(), argv)
     from sptmod_dist.capture.controls_file import read_controls
-    from sptmod_dist.capture.plan import TABLE, Plan, Take
+    from sptmod_dist.capture.plan import Plan, Take
 
     controls, session = read_controls(options.controls), Path(options.session)
-    if (session / TABLE).exists() and not options.overwrite:
-        raise UserError(f"{session} holds a plan already; add --overwrite to replace it.")
+    if not options.overwrite:
+        _require_free(session, options.controls)
     names = [control.name for control in controls]
     for name in _pairs(options.control or [], "--control"):
         if name not in names:
             raise UserError(f"--control {name}: no such control: {advice(name, names)}")
-    if options.seed < 0:
-        raise UserError(f"--seed is {options.seed}, but must be 0 or more")
+    if not 0 <= options.seed <= _MOST_SEED - _MOST:
+        raise UserError(f"--seed is {options.seed}, but must be 0 to {_MOST_SEED - _MOST}")
     kinds = {"snapshot": _snapshot, "grid": _grid, "lhs": _hypercube}
     settings = kinds[options.kind](controls, options)
     width = max(3, len(str(len(settings) - 1)))
@@ -73,8 +75,18 @@ def run(argv: Sequence[str]) -> int:
         for n, s in enumerate(settings, 1)
     )
     Plan(session, controls, takes).write(session)
-    print(f"Wrote {len(takes)} takes to {session / TABLE}, and a sheet to print beside it.")
+    print(f"Wrote {len(takes)} takes to {session}/plan.csv, and a sheet to print beside it.")
     return 0
+
+
+def _require_free(session: Path, given: str) -> None:
+    from sptmod_dist.capture.plan import CONTROLS, TABLE
+
+    if (session / TABLE).exists():
+        raise UserError(f"{session} holds a plan already; add --overwrite to replace it.")
+    path = session / CONTROLS
+    if path.exists() and path.resolve() != Path(given).resolve():
+        raise UserError(f"{path} is there already; plan with it, or add --overwrite to replace it.")
 
 
 def _snapshot(controls: Sequence[Control], options: Any) -> list[dict[str, Setting]]:
@@ -114,7 +126,7 @@ def _hypercube(controls: Sequence[Control], options: Any) -> list[dict[str, Sett
     turned = [control for control in controls if control.name not in fixed]
     if not turned:
         raise UserError("a hypercube needs a control that is turned; take a snapshot")
-    count = _count(options["items"], 160)
+    count = _count(options["items"], 160, _MOST_SPREAD)
     rows = designs.latin_hypercube(turned, count, options.seed)
     ordered = rows[designs.easy_order(rows)]
     print(
@@ -178,10 +190,10 @@ def _value(text: str) -> float | str:
         return text
 
 
-def _count(items: int | None, default: int) -> int:
+def _count(items: int | None, default: int, most: int = _MOST) -> int:
     count = default if items is None else items
-    if not 1 <= count <= _MOST:
-        raise UserError(f"{count} takes are asked for, but there must be 1 to {_MOST:,}")
+    if not 1 <= count <= most:
+        raise UserError(f"{count} takes are asked for, but there must be 1 to {most:,}")
     return count
 
 

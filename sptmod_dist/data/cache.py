@@ -7,7 +7,7 @@ here.
 
     FOLDER/<SHA-256>.tar      whole
     FOLDER/<SHA-256>.part     on its way, as large as it will be
-    FOLDER/.<SHA-256>.lock    held by whoever fetches it; says what went wrong; is left there
+    FOLDER/.<SHA-256>.lock    held by whoever fetches it; says what went wrong last; stays
     FOLDER/.lock              held for moments, while room is made
 
 A whole shard is not hashed again: whoever reads it checks sums of all that is read. The files are
@@ -17,7 +17,6 @@ made with the process's umask: users share a folder that is theirs by its group 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -26,6 +25,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sptmod_dist.data.geometry import ShardError
+from sptmod_dist.data.locks import is_at, locked
+from sptmod_dist.data.one_attempt import one_attempt
 from sptmod_dist.data.shard_index import Shard
 
 Fetch = Callable[[int], None]
@@ -55,7 +56,7 @@ class Cache:
             ) from None
         with self._explained():
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self.folder / ".lock"):
+            with locked(self.folder / ".lock"):
                 pass
 
     def path(self, shard: Shard) -> Path:
@@ -77,32 +78,26 @@ class Cache:
                 f"{self.limit / 1e9:.3g}: set data.cache_gigabytes higher"
             )
 
-    def open(self, shard: Shard, fetch: Fetch) -> int:
+    def open(self, shard: Shard, fetch: Fetch, place: str = "") -> int:
         """A descriptor of a shard, which is fetched if it is not there; the caller closes it.
 
         Args:
             shard: one that passed `require_room`.
             fetch: gets it; called by one thread of one process of the node at a time.
+            place: where from; see `one_attempt`.
 
         Raises:
-            ShardError: there is no room for it, or whatever `fetch` raises.
+            ShardError: there is no room for it, or whatever `fetch` raises, here or for another
+                that was waited for.
         """
         with self._explained():
             found = self._take(shard)
             if found is not None:
                 return found
             self.folder.mkdir(parents=True, exist_ok=True)  # it may have been emptied meanwhile
-            asked = time.time()
-            with _locked(_lock_of(self.path(shard))) as lock:
+            with one_attempt(_lock_of(self.path(shard)), place):
                 found = self._take(shard)
-                if found is not None:
-                    return found
-                _raise_fault(lock, asked)
-                try:
-                    return self._fetched(shard, fetch)
-                except ShardError as fault:
-                    _note_fault(lock, fault)
-                    raise
+                return self._fetched(shard, fetch) if found is None else found
 
     def _take(self, shard: Shard) -> int | None:
         """A descriptor of a whole shard, which has been used just now; None if it is not there."""
@@ -125,11 +120,11 @@ class Cache:
         try:
             fetch(descriptor)
             os.fsync(descriptor)  # a power cut must not leave its size without its content
-            with _locked(self.folder / ".lock"):
-                if _is_at(descriptor, part):  # else somebody has emptied the folder by hand
+            with locked(self.folder / ".lock"):
+                if is_at(descriptor, part):  # else somebody has emptied the folder by hand
                     part.rename(self.path(shard))
         except BaseException:
-            if _is_at(descriptor, part):
+            if is_at(descriptor, part):
                 part.unlink(missing_ok=True)
             os.close(descriptor)
             raise
@@ -140,7 +135,7 @@ class Cache:
         if size > self.limit:  # or it would wait for ever
             raise ValueError(f"{part} of {size} bytes in a cache of {self.limit}")
         while True:
-            with _locked(self.folder / ".lock"):
+            with locked(self.folder / ".lock"):
                 part.unlink(missing_ok=True)  # of somebody who was killed
                 self._sweep()
                 if self._make_room(size):
@@ -165,7 +160,7 @@ class Cache:
     def _sweep(self) -> None:
         """Remove what killed processes have left on its way: nobody holds its lock."""
         for part in self.folder.glob(f"{_SHA256}.part"):
-            with suppress(BlockingIOError), _locked(_lock_of(part), wait=False):
+            with suppress(BlockingIOError), locked(_lock_of(part), wait=False):
                 part.unlink(missing_ok=True)
 
     @contextmanager
@@ -211,37 +206,3 @@ def _allocate(descriptor: int, size: int) -> None:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
     os.ftruncate(descriptor, size)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file still stands there."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
-        return False
-
-
-def _note_fault(lock: int, fault: ShardError) -> None:
-    """Leave word for those who wait for the lock: each of them would try for minutes."""
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(fault).encode(), 0)
-
-
-def _raise_fault(lock: int, asked: float) -> None:
-    """Take over the fault of whoever held the lock while this one waited for it."""
-    state = os.fstat(lock)
-    if state.st_size and state.st_mtime >= asked:
-        raise ShardError(os.pread(lock, state.st_size, 0).decode(errors="replace"))
-
-
-@contextmanager
-def _locked(path: Path, wait: bool = True) -> Iterator[int]:
-    """Hold a file's lock, against other processes and other threads; gives its descriptor."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    finally:
-        with suppress(OSError):  # else a process that was forked meanwhile would hold it on
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)

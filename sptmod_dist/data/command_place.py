@@ -26,6 +26,9 @@ _SAID = 4096  # bytes of the standard error that are looked at
 class Command:
     """Whatever a command of the user's writes to its standard output.
 
+    It is ended with this program, but by SIGKILL: what nobody has told to end goes on until it next
+    writes, which is never where it is silent.
+
     Args:
         where: `pipe:COMMAND`, for /bin/sh, with {} for the name of a file.
 

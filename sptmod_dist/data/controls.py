@@ -97,9 +97,10 @@ class Control:
             if not all(p.strip() == p and p.isprintable() and p for p in map(str, positions)):
                 raise UserError(f"{where}: a position is empty or begins or ends with a space.")
         else:
-            positions = tuple(_number(p, f"{where}, positions (all numbers or all texts)")
-                              for p in given)
-        if len(set(positions)) < len(positions):
+            positions = tuple(
+                _number(p, f"{where}, positions (all numbers or all texts)") for p in given
+            )
+        if any(_same(a, b) for n, a in enumerate(positions) for b in positions[:n]):
             raise UserError(f"{where}: a position is listed twice; keep one.")
         object.__setattr__(self, "positions", positions)
 
@@ -144,8 +145,10 @@ class Control:
             return self.positions[round(place * (len(self.positions) - 1))]
         low, high = self._range
         if self.scale == "log":
-            return min(max(low * (high / low) ** place, low), high)
-        return min(max(low + place * (high - low), low), high)
+            value = low * (high / low) ** place
+        else:
+            value = low + place * (high - low)
+        return min(max(float(f"{value:.12g}"), low), high)  # what was round stays so
 
     def in_words(self) -> str:
         """All that decides what a model sees; equal words mean equal vectors."""
@@ -176,24 +179,35 @@ class Control:
         return cls(**entry)
 
     def _position(self, value: Any) -> int:
-        names = [shown(position) for position in self.positions]
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        text = shown(float(value)) if is_number else str(value)
-        if text in names:
-            return names.index(text)
-        if is_number and not isinstance(self.positions[0], str):
-            near = [n for n, p in enumerate(self.positions) if math.isclose(float(p), value)]
-            if near:
-                return near[0]
+        for number, position in enumerate(self.positions):
+            if _same(position, value):
+                return number
         raise UserError(
             f"control '{self.name}' = {brief(value)} is none of its positions; give one of "
-            f"{', '.join(names)}."
+            f"{', '.join(map(shown, self.positions))}{_hint(value)}."
         )
+
+
+def _same(position: Setting, value: Any) -> bool:
+    """Whether a value from a file or command line, where `2` may be text, means a position."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(position, str) and isinstance(value, str):
+        return position == value
+    try:
+        return math.isclose(float(position), float(value), rel_tol=1e-9, abs_tol=1e-12)
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def shown(value: Setting) -> str:
     """A setting as people write it."""
     return value if isinstance(value, str) else f"{value:g}"
+
+
+def exact(value: Setting) -> str:
+    """A setting as tables hold it: read again, it is the same."""
+    return value if isinstance(value, str) else repr(float(value)).removesuffix(".0")
 
 
 def normalised_vector(controls: Sequence[Control], settings: Mapping[str, Setting]) -> list[float]:
@@ -238,5 +252,12 @@ def unique_controls(entries: Sequence[Any], path: object) -> tuple[Control, ...]
 def _number(value: Any, where: str) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not abs(value) < 1e300:  # beyond, a range's width is no float; NaN neither
-        raise UserError(f"{where}: {brief(value)} is not a finite number; write it like 2.5.")
+        raise UserError(
+            f"{where}: {brief(value)} is not a finite number; write it like 2.5{_hint(value)}."
+        )
     return float(value)
+
+
+def _hint(value: Any) -> str:
+    """YAML takes these words for truth values where they stand bare."""
+    return " (put on, off, yes and no in quotes)" if isinstance(value, bool) else ""

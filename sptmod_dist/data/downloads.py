@@ -15,7 +15,10 @@ from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.places import Opened, Passing, Place, Staying
 
 TRIES = 4
-"""Attempts in a row, none of them at a bearable speed for long, after which a file is given up."""
+"""Attempts in a row of fewer than `LEAST_SPEED` · `places.TIMEOUT` bytes, then a file is given up.
+
+More bytes than that begin the count anew.
+"""
 LEAST_SPEED = 1000
 """Bytes a second, over `places.TIMEOUT`, below which an attempt is given up."""
 PAUSES = (0.2, 1.0, 4.0)
@@ -31,7 +34,8 @@ class Download(io.RawIOBase):
         size: how many bytes it must have; None takes what there is.
 
     Raises:
-        ShardError: from `read`: the file cannot be had, or is of another size.
+        ShardError: from `read`: the file cannot be had, or is of another size. A short one of which
+            nobody says how long it is, as with a command, is taken for one that breaks off.
     """
 
     def __init__(self, place: Place, name: str, size: int | None = None) -> None:

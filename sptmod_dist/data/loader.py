@@ -75,20 +75,15 @@ class Sequences(Protocol):
         """Fill [C + S, T] and [C, T]; from several threads at once."""
 
 
-class GroupLoader:
-    """Gives each epoch's groups, whole global batches only, equally many on every rank.
-
-    Memory holds the group that was given last and `AHEAD` more, one more while one is handed over.
+class Batches:
+    """How a set is cut into whole global batches, equally many on every rank.
 
     Args:
-        sequences: where they come from.
+        sequences: of which there are so many.
         batch_size: B, over all processes.
         rank: of this process, from 0.
         world_size: the number of processes; it must divide B.
         seed: of the order.
-        workers: threads that read ahead; 0 reads when a group is asked for. What lies on the
-            device needs none.
-        pin_memory: for copies to a GPU beside the computation.
 
     Raises:
         UserError: the processes do not divide B.
@@ -102,21 +97,15 @@ class GroupLoader:
         rank: int,
         world_size: int,
         seed: int,
-        workers: int = 1,
-        pin_memory: bool = False,
     ) -> None:
         self.rows = rank_rows(batch_size, rank, world_size)
-        self.batch_size = batch_size
-        self.seed = seed
+        self.batch_size, self.seed = batch_size, seed
         self.n_sequences = sequences.n_sequences
         if self.n_groups == 0:
             raise ShardError(
                 f"{sequences.place} has {self.n_sequences} sequences, fewer than the batch size "
                 f"of {batch_size}: lower the batch size, shorten the lengths, or record more"
             )
-        self._sequences = sequences
-        self._buffers = Buffers(pin_memory)
-        self._pool = Threads(workers, "sptmod-reader") if workers else None
 
     @property
     def n_groups(self) -> int:
@@ -127,6 +116,42 @@ class GroupLoader:
     def dropped(self) -> int:
         """Sequences that an epoch leaves out, others each time: they do not fill a batch."""
         return self.n_sequences - self.n_groups * self.batch_size
+
+
+class GroupLoader(Batches):
+    """Gives each epoch's groups, whole global batches only, equally many on every rank.
+
+    Memory holds the group that was given last and `AHEAD` more, one more while one is handed over.
+
+    Args:
+        sequences: where they come from.
+        batch_size: as in `Batches`; so are
+        rank,
+        world_size, and
+        seed.
+        workers: threads that read ahead; 0 reads when a group is asked for. What lies on the
+            device needs none.
+        pin_memory: for copies to a GPU beside the computation.
+
+    Raises:
+        UserError: as `Batches`.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequences | OnDevice,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        seed: int,
+        workers: int = 1,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__(sequences, batch_size, rank, world_size, seed)
+        self._sequences = sequences
+        self._buffers = Buffers(pin_memory)
+        needed = workers and not isinstance(sequences, OnDevice)
+        self._pool = Threads(workers, "sptmod-reader") if needed else None
 
     def groups(self, epoch: int, start: int = 0) -> Iterator[Group]:
         """This rank's groups of an epoch, from any of them on; what lies before is not read.

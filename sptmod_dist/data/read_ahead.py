@@ -6,17 +6,15 @@ have been taken.
 
 from __future__ import annotations
 
-import atexit
 import sys
 import threading
 from collections import deque
 from collections.abc import Generator
 from typing import Generic, TypeVar
-from weakref import WeakSet
+
+from sptmod_dist.data import threads
 
 T = TypeVar("T")
-
-_PATIENCE = 2.0  # seconds
 
 
 class Stopped(Exception):
@@ -38,10 +36,7 @@ class ReadAhead(Generic[T]):
         self._changed = threading.Condition()
         self._stopped = self._ended = False
         self._error: BaseException | None = None
-        # A daemon, since the end of the process must not wait for a server that is silent.
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        _running.add(self)
-        self._thread.start()
+        self._thread = threads.begin(self._run, name, self.stop)
 
     def take(self) -> T:
         """The next item, waited for.
@@ -76,7 +71,7 @@ class ReadAhead(Generic[T]):
         # Not where Python ends, since no thread runs then; and not where the garbage collector
         # comes upon an abandoned loader in this very thread.
         if not sys.is_finalizing() and threading.current_thread() is not self._thread:
-            self._thread.join(_PATIENCE)
+            self._thread.join(threads.PATIENCE)
 
     def _run(self) -> None:
         try:
@@ -101,16 +96,3 @@ class ReadAhead(Generic[T]):
                 self._items.append(item)
                 self._changed.notify_all()
             return not self._stopped
-
-
-_running: WeakSet[ReadAhead] = WeakSet()
-
-
-@atexit.register
-def _stop_all() -> None:
-    """Python kills daemons where they stand, which may be in C++ and then aborts the process."""
-    running = list(_running)
-    for ahead in running:
-        ahead.stop()
-    for ahead in running:
-        ahead.join()

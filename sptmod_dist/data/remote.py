@@ -114,7 +114,11 @@ class RemoteSet:
 
     @contextmanager
     def prefetch(self, shards: Iterable[int]) -> Iterator[None]:
-        """See `Source`; never further ahead than half of what the cache holds, in each process."""
+        """See `Source`; never further ahead than half of what the cache may hold.
+
+        Each process has that half to itself: where they share a cache that is smaller than the set,
+        what one fetches early may have to leave before it is read, and comes again then.
+        """
         room = self._cache.limit // max(shard.bytes for shard in self._shards) // 2
         enough = len(self._shards) if self.fits else None
         entries = list(self._shards)
@@ -132,7 +136,7 @@ class RemoteSet:
         os.close(self._open(shard))
 
     def _open(self, shard: Shard) -> int:
-        return self._cache.open(shard, lambda file: self._fetch(shard, file))
+        return self._cache.open(shard, lambda file: self._fetch(shard, file), self.place)
 
     def _fetch(self, shard: Shard, descriptor: int) -> None:
         sha256, done = hashlib.sha256(), 0

@@ -7,16 +7,16 @@ that a node's processes share is the matter of `shared_memory.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import accumulate
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
+from sptmod_dist.data.free_memory import free_memory
 from sptmod_dist.data.geometry import Geometry, ShardError
 from sptmod_dist.data.shards import ShardSet
 
@@ -33,7 +33,7 @@ def decode(shard_set: ShardSet, memory: np.ndarray, workers: int) -> None:
     Args:
         shard_set: whose.
         memory: [resident_samples(shard_set)], float32.
-        workers: threads; 0 is 1.
+        workers: threads, one at least.
 
     Raises:
         ShardError: a record cannot be read.
@@ -69,14 +69,9 @@ class InMemory:
         Raises:
             ShardError: a record cannot be read, or the memory is not there.
         """
-        size, free = 4 * resident_samples(shard_set), psutil.virtual_memory().available
-        if size > free:
-            raise ShardError(_too_large(shard_set, size, free, "of memory"))
-        try:
-            memory = np.empty(size // 4, np.float32)
+        with _said(shard_set, free_memory(), "of memory"):
+            memory = np.empty(resident_samples(shard_set), np.float32)
             decode(shard_set, memory, workers)
-        except MemoryError:  # of a limit that the system does not tell
-            raise ShardError(_too_large(shard_set, size, free, "of memory")) from None
         return cls(shard_set, memory)
 
     @property
@@ -124,19 +119,12 @@ class OnDevice:
 
     def __init__(self, shard_set: ShardSet, device: torch.device) -> None:
         self._shards, self._device = shard_set, device
-        size = 4 * resident_samples(shard_set)
+        free, where = free_memory(), "of memory"
         if device.type == "cuda":
             free, where = torch.cuda.mem_get_info(device)[0], "on the GPU"
-        else:
-            free, where = psutil.virtual_memory().available, "of memory"
-        try:
-            if size > free:
-                raise MemoryError
+        with _said(shard_set, free, where):
             self._recordings = [self._load(item) for item in range(len(shard_set.items))]
-        except (MemoryError, torch.OutOfMemoryError):
-            raise ShardError(_too_large(shard_set, size, free, where)) from None
-        controls = [item.controls for item in shard_set.items]
-        self._controls = torch.tensor(controls, dtype=torch.float32, device=device)
+        self._controls = torch.tensor(shard_set.item_controls, device=device)
 
     @property
     def place(self) -> str:
@@ -185,8 +173,17 @@ def _recordings(shard_set: ShardSet, memory: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def _too_large(shard_set: ShardSet, size: int, free: int, where: str) -> str:
-    return (
-        f"the recordings of {shard_set.place} take {size / 1e9:.2f} GB and {free / 1e9:.2f} GB "
-        f"{where} are free: set data.resident to null, which reads them from the shards"
-    )
+@contextmanager
+def _said(shard_set: ShardSet, free: int, where: str) -> Iterator[None]:
+    """Say that memory is not there: before anything is read, where the system tells."""
+    size = 4 * resident_samples(shard_set)
+    try:
+        if size > free:
+            raise MemoryError
+        yield
+    except (MemoryError, torch.cuda.OutOfMemoryError):  # or a limit of which it does not tell
+        raise ShardError(
+            f"the recordings of {shard_set.place} take {size / 1e9:.2f} GB, which are not to be "
+            f"had ({free / 1e9:.2f} GB {where} are free, but for limits of this process): set "
+            "data.resident to null, which reads them from the shards"
+        ) from None

@@ -18,6 +18,7 @@ from sptmod_dist.data.geometry import Geometry, Needs, ShardError
 from sptmod_dist.data.recordings import SPLITS, Manifest, Recording, load_item
 from sptmod_dist.data.recordings import Item as RecordedItem
 from sptmod_dist.data.shard_file import file_sha256
+from sptmod_dist.data.shard_folders import one_builder
 from sptmod_dist.data.shard_index import Provenance
 from sptmod_dist.data.shard_leaks import check_leaks
 from sptmod_dist.data.shard_plan import Available, Cut, plan_set
@@ -64,8 +65,9 @@ def build_sets(
 
     Raises:
         UserError: a recording is faulty or too short.
-        ShardError: other sets are there, the model needs something else than the recordings have,
-            a recording is in two splits, or the disk does not take them. Nothing has changed then.
+        ShardError: other sets are there, another build is running, the model needs something else
+            than the recordings have, a recording is in two splits, or the disk does not take them.
+            Nothing has changed then.
     """
     _require_split(manifest)
     geometry = needs.geometry(manifest.sample_rate, manifest.controls, str(manifest.path))
@@ -83,7 +85,8 @@ def build_sets(
         sets.append(NewSet(plan, provenance, _reader(manifest, split, states), left_out))
     items = ((new.plan.split, item) for new in sets for item in new.plan.items)
     check_leaks(items, distinct_settings, str(manifest.path))
-    return store_sets(Path(out), sets, overwrite, workers, say)
+    with one_builder(Path(out)):
+        return store_sets(Path(out), sets, overwrite, workers, say)
 
 
 def require_length(

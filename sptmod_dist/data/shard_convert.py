@@ -17,7 +17,7 @@ import sptmod_dist
 from sptmod_dist.data.geometry import Geometry, Needs, ShardError
 from sptmod_dist.data.recordings import SPLITS, Recording
 from sptmod_dist.data.shard_build import require_length
-from sptmod_dist.data.shard_folders import finish_moves
+from sptmod_dist.data.shard_folders import finish_moves, one_builder
 from sptmod_dist.data.shard_index import INDEX_NAME
 from sptmod_dist.data.shard_leaks import check_leaks
 from sptmod_dist.data.shard_plan import Available, Cut, SetPlan, plan_set
@@ -56,7 +56,17 @@ def convert_sets(
             or do not hold a sequence for the model.
     """
     sets, out = Path(sets), Path(out)
+    if sets.is_dir() and out.is_dir() and sets.samefile(out):
+        with one_builder(out):  # or another could replace what is read, or bring more to replace
+            new = _new_sets(sets, needs, cut, distinct_settings)
+            return store_sets(out, new, overwrite, workers, say)
     finish_moves(sets)
+    new = _new_sets(sets, needs, cut, distinct_settings)
+    with one_builder(out):
+        return store_sets(out, new, overwrite, workers, say)
+
+
+def _new_sets(sets: Path, needs: Needs, cut: Cut, distinct_settings: bool) -> list[NewSet]:
     splits = [split for split in SPLITS if (sets / split / INDEX_NAME).exists()]
     if not splits:
         raise ShardError(
@@ -71,7 +81,7 @@ def convert_sets(
         new_sets.append(_new_set(old, needs, cut if split == "train" else whole))
     items = ((new.plan.split, item) for new in new_sets for item in new.plan.items)
     check_leaks(items, distinct_settings, str(sets))
-    return store_sets(out, new_sets, overwrite, workers, say)
+    return new_sets
 
 
 def _new_set(old: ShardSet, needs: Needs, cut: Cut) -> NewSet:

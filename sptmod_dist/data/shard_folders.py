@@ -13,16 +13,15 @@ knows names of folders, nothing of what is in them.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sptmod_dist.data.geometry import ShardError
+from sptmod_dist.data.locks import locked
 from sptmod_dist.data.recordings import SPLITS
 from sptmod_dist.files import atomic_write, fsync_dir
 
@@ -39,23 +38,25 @@ def one_builder(out: Path) -> Iterator[None]:
     Raises:
         ShardError: another one is in it, or the folder cannot be made or written to.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = _lock(out / _LOCK)
-    except OSError as error:
-        raise ShardError(
-            f"{out} cannot be made or written to ({error.strerror}): choose another folder"
-        ) from None
-    try:
+    with ExitStack() as held:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(out / _LOCK, wait=False))
+        except BlockingIOError:
+            raise ShardError(
+                f"{out}: another build is running there: wait for it, or choose another folder"
+            ) from None
+        except OSError as error:
+            raise ShardError(
+                f"{out} cannot be made or written to ({error.strerror}): choose another folder"
+            ) from None
+        held.callback((out / _LOCK).unlink, missing_ok=True)
         with in_words(out):
-            for folder in sorted(out.glob(f"{_BUILDING}*/{_MOVES}")):
-                _finish(out, folder.parent)
+            for moves in sorted(out.glob(f"{_BUILDING}*/{_MOVES}")):
+                _finish(out, moves.parent)
             for folder in out.glob(f"{_REPLACED}*"):
                 shutil.rmtree(folder, ignore_errors=True)
         yield
-    finally:
-        (out / _LOCK).unlink(missing_ok=True)
-        os.close(lock)
 
 
 def finish_moves(out: Path) -> None:
@@ -67,32 +68,6 @@ def finish_moves(out: Path) -> None:
     if any(out.glob(f"{_BUILDING}*/{_MOVES}")):
         with one_builder(out):
             pass
-
-
-def _lock(path: Path) -> int:
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(path, descriptor):
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            raise ShardError(
-                f"{path.parent}: another build is running there: wait for it, or choose another "
-                "folder"
-            ) from None
-        except OSError:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)  # of a builder that has just left with its file
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 @contextmanager
@@ -158,17 +133,17 @@ def replace(out: Path, folder: Path, new: Sequence[str], old: Sequence[str]) -> 
         new: splits of the new sets.
         old: splits of the old ones.
     """
-    with atomic_write(folder / _MOVES) as temporary:
-        temporary.write_text(json.dumps({"old": list(old), "new": list(new)}))
     moves = _moves(out, folder, new, old)
     try:
+        with atomic_write(folder / _MOVES) as temporary:
+            temporary.write_text(json.dumps({"old": list(old), "new": list(new)}))
         for source, target in moves:
             source.rename(target)
     except BaseException:  # a Ctrl-C may come when a move is made: what stands where is looked at
         for source, target in reversed(moves):
             if target.exists() and not source.exists():
                 target.rename(source)
-        (folder / _MOVES).unlink()
+        (folder / _MOVES).unlink(missing_ok=True)
         raise
     _conclude(out, folder)
 

@@ -21,6 +21,8 @@ FORMAT = "sptmod-shards-2"
 INDEX_NAME = "index.json"
 SHARD_NAME = re.compile(r"shard-[0-9]{5,8}\.tar")
 KINDS = ("sequences", "items")
+FIELDS = ("input", "output", "json")
+"""Of a record, each a member, in this order."""
 HOW_TO_BUILD = "sptmod-dist shards build"
 
 _CHECKSUM = '"checksum": "{}"\n}}\n'
@@ -114,6 +116,13 @@ class Index:
     items: list[Item]
     records: list[Record]
     provenance: Provenance
+
+    def records_by_shard(self) -> list[list[Record]]:
+        """The records of each shard, in the order of `shards`."""
+        found: list[list[Record]] = [[] for _ in self.shards]
+        for record in self.records:
+            found[record.shard].append(record)
+        return found
 
 
 def write_index(path: Path, index: Index) -> None:

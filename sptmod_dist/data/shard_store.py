@@ -15,7 +15,7 @@ from pathlib import Path
 from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.recordings import SPLITS
 from sptmod_dist.data.shard_account import account, advice
-from sptmod_dist.data.shard_folders import building, in_words, leftovers, one_builder, replace
+from sptmod_dist.data.shard_folders import building, in_words, leftovers, replace
 from sptmod_dist.data.shard_index import FORMAT, INDEX_NAME, SHARD_NAME, Index
 from sptmod_dist.data.shard_writer import NewSet, write_sets
 from sptmod_dist.data.shards import ShardSet
@@ -28,7 +28,7 @@ _MOST_THREADS = 8  # unless more are asked for
 def store_sets(
     out: Path, sets: Sequence[NewSet], overwrite: bool, workers: int | None, say: Say
 ) -> list[Path]:
-    """Make the sets in `out`, unless they are there.
+    """Make the sets in `out`, unless they are there. Whoever calls it is `one_builder` there.
 
     A process that is interrupted or killed leaves the shards that it finished; another that is
     given the same sets goes on from there.
@@ -45,20 +45,19 @@ def store_sets(
         The sets' folders.
 
     Raises:
-        ShardError: other sets are there, another build is running, the disk does not take them, or
-            what `sets` read cannot be stored. What was there is as it was then.
+        ShardError: other sets are there, the disk does not take them, or what `sets` read cannot be
+            stored. What was there is as it was then.
         UserError: a recording is faulty.
     """
     splits = [new.plan.split for new in sets]
-    with one_builder(out):
-        present = [s for s in SPLITS if (out / s).exists() or (out / s).is_symlink()]
-        if present and not overwrite:
-            _require_equal(out, sets, present)
-            say(f"{out}: {', '.join(splits)} are up to date")
-        else:
-            for split in present:
-                _require_own(out / split)
-            _make(out, sets, present, workers or _cores(), say)
+    present = [s for s in SPLITS if (out / s).exists() or (out / s).is_symlink()]
+    if present and not overwrite:
+        _require_equal(out, sets, present)
+        say(f"{out}: {', '.join(splits)} are up to date")
+    else:
+        for split in present:
+            _require_own(out / split)
+        _make(out, sets, present, workers or _cores(), say)
     return [out / split for split in splits]
 
 

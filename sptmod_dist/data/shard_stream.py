@@ -7,7 +7,6 @@ used: they would run commands and pickles. It knows nothing of orders, batches o
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Any, BinaryIO, NamedTuple
@@ -19,10 +18,9 @@ from sptmod_dist.data.checksums import Stored, crc32s
 from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.sample_formats import FORMATS, PlainFormat
 from sptmod_dist.data.shard_file import faulty
-from sptmod_dist.data.shard_index import Member, Record, Shard, member_name
+from sptmod_dist.data.shard_index import FIELDS, Member, Record, Shard, member_name
 from sptmod_dist.data.shards import ShardSet
 
-_FIELDS = ("input", "output", "json")
 _MAGIC = slice(257, 262)  # of a plain tar
 _PORTION = 1 << 16  # bytes that are asked for at once; tarfile asks for few
 
@@ -49,23 +47,23 @@ class ShardStream:
         self._format = FORMATS[self._index.sample_format]
         outputs = shard_set.geometry.input_channels
         self._rows = (outputs + shard_set.geometry.sidechain_channels, outputs)
-        self._records: defaultdict[int, list[Record]] = defaultdict(list)
-        for record in self._index.records:
-            self._records[record.shard].append(record)
+        self._records = self._index.records_by_shard()
 
     @property
     def shards(self) -> list[int]:
         """The shards that hold sequences, by their places in the index."""
-        return sorted(self._records)
+        return [shard for shard, records in enumerate(self._records) if records]
 
     def records(self, shard: int) -> Generator[Recorded, None, None]:
         """The records of a shard, in the order of its bytes.
 
-        Memory holds the record that was given last, and the next.
+        Memory holds the record that was given last, and the next. Members are checked as they come:
+        records before a fault have been given by then. What webdataset passes over is not looked
+        at: folders, links, names such as `__x__/y`, and all that stands after the tar's end.
 
         Raises:
-            ShardError: the bytes cannot be had, end early, are no tar, or hold anything else than
-                each member that the index names, once.
+            ShardError: the bytes cannot be had, end early or are no tar; or the tar's files are not
+                those members that the index names, each once, a record's together.
         """
         entry = self._index.shards[shard]
         path = f"{self._source.place}/{entry.name}"  # where it comes from, cached or not
@@ -95,7 +93,7 @@ class ShardStream:
     def _expected(self, shard: int) -> Iterator[tuple[str, tuple[Record, str]]]:
         suffix = self._format.suffix
         for record in self._records[shard]:
-            for field in _FIELDS:
+            for field in FIELDS:
                 yield member_name(record.key, field, suffix), (record, field)
 
     def _content(

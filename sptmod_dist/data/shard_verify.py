@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +22,15 @@ from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.members import changed, read_bytes, read_member
 from sptmod_dist.data.sample_formats import FORMATS
 from sptmod_dist.data.shard_file import faulty, sha256_of, tar_members
-from sptmod_dist.data.shard_index import Index, Member, Record, Shard, member_name, record_json
+from sptmod_dist.data.shard_index import (
+    FIELDS,
+    Index,
+    Member,
+    Record,
+    Shard,
+    member_name,
+    record_json,
+)
 from sptmod_dist.data.sources import LocalFolder, Source
 
 
@@ -39,9 +47,7 @@ def verify(where: str | Path | Source) -> list[str]:
         index, _ = source.read_index()
     except ShardError as error:
         return [str(error)]
-    records: dict[int, list[Record]] = defaultdict(list)
-    for record in index.records:
-        records[record.shard].append(record)
+    records = index.records_by_shard()
 
     def faults_of(number: int) -> list[str]:
         shard = index.shards[number]
@@ -85,7 +91,7 @@ class _ShardChecks:
         named = {
             self._name(record, field): (member.offset, member.size)
             for record in records
-            for field, member in zip(("input", "output", "json"), record[6:], strict=True)
+            for field, member in zip(FIELDS, record[6:], strict=True)
         }
         for name in sorted(named.keys() | found.keys()):
             if named.get(name) != found.get(name):

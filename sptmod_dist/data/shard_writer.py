@@ -27,6 +27,7 @@ from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.recordings import Recording
 from sptmod_dist.data.shard_file import ShardFile, file_sha256, tar_places
 from sptmod_dist.data.shard_index import (
+    FIELDS,
     INDEX_NAME,
     Index,
     Member,
@@ -39,8 +40,6 @@ from sptmod_dist.data.shard_index import (
 )
 from sptmod_dist.data.shard_plan import PlannedRecord, SetPlan
 from sptmod_dist.files import fsync_dir
-
-_FIELDS = ("input", "output", "json")
 
 
 class Note(NamedTuple):
@@ -65,7 +64,7 @@ class NewSet:
 def write_sets(sets: Sequence[NewSet], folder: Path, workers: int = 1) -> list[Index]:
     """Write sets, each into the folder of its split's name, and their indexes.
 
-    A thread holds one recording at a time, and one member of a record in the form of its bytes.
+    A thread holds one recording at a time, of whatever set, and one member as bytes.
 
     Args:
         sets: of different splits.
@@ -73,8 +72,8 @@ def write_sets(sets: Sequence[NewSet], folder: Path, workers: int = 1) -> list[I
         workers: threads.
 
     Raises:
-        ShardError: the sample format cannot hold a recording, or one has changed since the plan.
-        UserError: a recording is faulty.
+        ShardError: the sample format cannot hold a recording, or one is not as long as planned.
+        UserError: a recording is faulty, or whatever else the sets' readers refuse.
         OSError: the disk does not take it.
     """
     notes = folder / "notes"
@@ -195,7 +194,7 @@ class _Job(NamedTuple):
         """Of each record, where a reader of tar files finds them."""
         places, suffix = tar_places(self.path), self.plan.format.suffix
         for record, of_record in zip(self.plan.shards[self.number], sums, strict=True):
-            names = [member_name(record.key, field, suffix) for field in _FIELDS]
+            names = [member_name(record.key, field, suffix) for field in FIELDS]
             pairs = zip(names, of_record, strict=True)
             yield [Member(*places[name], crc32s) for name, crc32s in pairs]
 

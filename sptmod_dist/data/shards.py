@@ -43,6 +43,9 @@ class ShardSet:
         source: of the bytes.
         index: what is in them.
         fingerprint: the SHA-256 of the index file; it stands for the content of the whole set.
+
+    Attributes:
+        item_controls: [items, n_params], each 0 … 1, not to be written to.
     """
 
     def __init__(self, source: Source, index: Index, fingerprint: str) -> None:
@@ -52,7 +55,7 @@ class ShardSet:
         self._format = FORMATS[index.sample_format]
         self._ends = list(accumulate(record.sequences for record in index.records))
         self._items = [record.item for record in index.records]
-        self._controls = [np.array(item.controls, np.float32) for item in index.items]
+        self.item_controls = np.array([item.controls for item in index.items], np.float32)
 
     @classmethod
     def open(cls, folder: str | Path) -> ShardSet:
@@ -146,7 +149,7 @@ class ShardSet:
 
     def controls(self, number: int) -> np.ndarray:
         """The controls of a sequence, [n_params], each 0 … 1."""
-        return self._controls[self._place(number)[0].item].copy()
+        return self.item_controls[self._place(number)[0].item].copy()
 
     def read_into(self, number: int, audio_in: np.ndarray, audio_out: np.ndarray) -> None:
         """Read one sequence, `geometry.sequence_length` samples, and no more than it takes.
@@ -160,7 +163,7 @@ class ShardSet:
             audio_in `[C + S, T]`; audio_out `[C, T]`
 
         Raises:
-            ShardError: the bytes cannot be read or have changed.
+            ShardError: the bytes cannot be read or have changed; the arrays may hold some of them.
         """
         record, start = self._place(number)
         self._require_shape(self.geometry.sequence_length, audio_in, audio_out)
@@ -184,7 +187,7 @@ class ShardSet:
             )
         audio = self._empty(self.covered(number))
         self.item_into(number, *audio)
-        return Sequence(*audio, self._controls[number].copy())
+        return Sequence(*audio, self.item_controls[number].copy())
 
     def covered(self, item: int) -> int:
         """Samples of a recording that the set holds, from its start; 0 if none."""
@@ -202,7 +205,7 @@ class ShardSet:
             audio_in `[C + S, covered(item)]`; audio_out `[C, covered(item)]`
 
         Raises:
-            ShardError: the bytes cannot be read or have changed.
+            ShardError: the bytes cannot be read or have changed; the arrays may hold some of them.
         """
         self._require_shape(self.covered(item), audio_in, audio_out)
         done = 0

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sptmod_dist.data.free_memory import free_memory
+from sptmod_dist.data.locks import is_at, lock_at_once
 from sptmod_dist.errors import UserError
 
 FOLDER = Path("/dev/shm")
@@ -67,39 +69,33 @@ class SharedMemory:
                     f"{self.path} cannot be made ({error.strerror}), and processes share memory "
                     "there: set data.resident to null, or train with one process"
                 ) from None
-            alone = _lock(descriptor)
-            if os.fstat(descriptor).st_nlink and (alone or self._is_filled(descriptor)):
+            alone = lock_at_once(descriptor)
+            if not alone:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits until it is filled
+            if is_at(descriptor, self.path) and (alone or self._is_filled(descriptor)):
                 return descriptor
             os.close(descriptor)  # another process failed to fill it, and took it away
 
     def _map(self) -> np.ndarray:
-        length = 4 * self._size + len(_FILLED)
+        length, state = 4 * self._size + len(_FILLED), os.fstatvfs(self._descriptor)
+        free = min(state.f_bavail * state.f_frsize, free_memory())
         try:
+            if os.fstat(self._descriptor).st_size < length and free < length:
+                raise OSError(errno.ENOMEM, "a job that takes more than it may is killed")
             os.posix_fallocate(self._descriptor, 0, length)
+            memory = mmap.mmap(self._descriptor, length)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.ENOMEM):
                 raise
-            free = os.fstatvfs(self._descriptor)
             raise UserError(
-                f"the recordings take {length / 1e9:.2f} GB and {FOLDER} has "
-                f"{free.f_bavail * free.f_frsize / 1e9:.2f} GB left: make it larger (a container's "
-                "--shm-size), or set data.resident to null"
+                f"the recordings take {length / 1e9:.2f} GB and {free / 1e9:.2f} GB are left in "
+                f"{FOLDER}: make it larger (a container's --shm-size) or give the job more memory, "
+                "or set data.resident to null"
             ) from None
-        memory = mmap.mmap(self._descriptor, length)
         return np.frombuffer(memory, np.float32, self._size)
 
     def _is_filled(self, descriptor: int) -> bool:
         return os.pread(descriptor, len(_FILLED), 4 * self._size) == _FILLED
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock a file alone, if nobody uses it, or together with others as soon as it is filled."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        return False
 
 
 def _sweep(keep: Path) -> None:
@@ -112,9 +108,7 @@ def _sweep(keep: Path) -> None:
         except OSError:  # another user's, or just gone
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
-        except OSError:  # in use
-            pass
+            if lock_at_once(descriptor):  # else it is in use
+                path.unlink(missing_ok=True)
         finally:
             os.close(descriptor)

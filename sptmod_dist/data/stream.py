@@ -19,8 +19,8 @@ from torch import Tensor
 
 from sptmod_dist.data.buffers import Buffers
 from sptmod_dist.data.geometry import ShardError
-from sptmod_dist.data.loader import AHEAD, Group
-from sptmod_dist.data.order import epoch_order, n_groups, rank_rows
+from sptmod_dist.data.loader import AHEAD, Batches, Group
+from sptmod_dist.data.order import epoch_order
 from sptmod_dist.data.read_ahead import ReadAhead
 from sptmod_dist.data.shard_stream import ShardStream
 from sptmod_dist.data.shard_turns import SHARDS_AT_ONCE, ShardsInTurns, key_of
@@ -35,7 +35,7 @@ class _Window(NamedTuple):
     item: int
 
 
-class StreamLoader:
+class StreamLoader(Batches):
     """Gives each epoch's groups, equally many on every rank, whatever their shards hold.
 
     A rank whose shards run out before the epoch's groups goes over them again, in another order;
@@ -45,18 +45,18 @@ class StreamLoader:
 
     Args:
         shard_set: where they come from.
-        batch_size: B, over all processes.
-        rank: of this process, from 0.
-        world_size: the number of processes; it must divide B.
-        seed: of the order.
+        batch_size: as in `Batches`; so are
+        rank,
+        world_size, and
+        seed.
         workers: threads that read and decode, at most one a shard that is read at once; 0 reads
             when a group is asked for. The batches are the same for any number.
         buffer: sequences of this rank from which the next one is drawn.
         pin_memory: for copies to a GPU beside the computation.
 
     Raises:
-        UserError: the processes do not divide B.
-        ShardError: the set has fewer than B sequences, or fewer shards than there are processes.
+        UserError: as `Batches`.
+        ShardError: the set has fewer shards than there are processes.
     """
 
     def __init__(
@@ -70,25 +70,12 @@ class StreamLoader:
         buffer: int = 256,
         pin_memory: bool = False,
     ) -> None:
-        self.rows = rank_rows(batch_size, rank, world_size)
-        self.batch_size, self.seed = batch_size, seed
-        self.n_sequences = shard_set.n_sequences
+        super().__init__(shard_set, batch_size, rank, world_size, seed)
         self._rank, self._world_size = rank, world_size
         self._workers, self._buffer = workers, buffer
         self._set, self._stream = shard_set, ShardStream(shard_set)
         self._buffers = Buffers(pin_memory)
-        self._controls = np.array([item.controls for item in shard_set.items], np.float32)
         self._check()
-
-    @property
-    def n_groups(self) -> int:
-        """Groups in an epoch."""
-        return n_groups(self.n_sequences, self.batch_size)
-
-    @property
-    def dropped(self) -> int:
-        """Sequences of the set that are more than an epoch's groups hold."""
-        return self.n_sequences - self.n_groups * self.batch_size
 
     @property
     def promise(self) -> str:
@@ -164,14 +151,9 @@ class StreamLoader:
         for row, window in enumerate(islice(windows, rows)):
             audio_in[row].numpy()[:], audio_out[row].numpy()[:] = window.input, window.output
             items.append(window.item)
-        return audio_in, audio_out, torch.from_numpy(self._controls[items])
+        return audio_in, audio_out, torch.from_numpy(self._set.item_controls[items])
 
     def _check(self) -> None:
-        if self.n_groups == 0:
-            raise ShardError(
-                f"{self._set.place} has {self.n_sequences} sequences, fewer than the batch size "
-                f"of {self.batch_size}: lower the batch size, shorten the lengths, or record more"
-            )
         shards = len(self._stream.shards)
         if shards < self._world_size:
             raise ShardError(

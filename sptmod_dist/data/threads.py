@@ -1,29 +1,69 @@
-"""Threads that do one thing after the other, and for which the end of the program does not wait.
+"""Threads for which the end of the program waits for moments and no longer.
 
 `ThreadPoolExecutor` joins its threads at the end, and a silent server would keep them for minutes.
-But Python kills daemons where they stand, which may be in C++ and then aborts the process: so the
-end of the program waits for moments.
+Daemons are killed where they stand, which may be in C++ and then aborts the process. What is begun
+here is asked to stop, and waited for a little.
 """
 
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 PATIENCE = 2.0
-"""Seconds that the end of the program waits for threads at work."""
+"""Seconds that the end of the program waits for threads, all together."""
 
 _Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
+_running: dict[threading.Thread, Callable[[], object]] = {}
+_ending = threading.Event()
+
+
+def begin(action: Callable[[], object], name: str, stop: Callable[[], object]) -> threading.Thread:
+    """Start a thread.
+
+    Args:
+        action: what it does.
+        name: of the thread.
+        stop: called when the program ends; the action should then come to its end soon.
+    """
+
+    def run() -> None:
+        try:
+            action()
+        finally:
+            _running.pop(thread, None)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    _running[thread] = stop
+    thread.start()
+    return thread
+
+
+@atexit.register
+def _end_all() -> None:
+    _ending.set()
+    running = list(_running.items())
+    for _, stop in running:
+        stop()
+    deadline = time.monotonic() + PATIENCE
+    for thread, _ in running:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+os.register_at_fork(after_in_child=_running.clear)  # a child has none of its parent's threads
+
 
 class Threads:
-    """So many threads, which end when nobody holds this object any more.
+    """So many threads that do one thing after the other, and end when nobody holds this object.
 
     Args:
         count: how many.
@@ -33,9 +73,7 @@ class Threads:
     def __init__(self, count: int, name: str) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         for _ in range(count):
-            thread = threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True)
-            _at_work[thread] = self._jobs
-            thread.start()
+            begin(partial(_work, self._jobs), name, partial(self._jobs.put, None))
             weakref.finalize(self, self._jobs.put, None).atexit = False
 
     def submit(self, action: Callable[..., Any], *args: Any) -> Future[Any]:
@@ -45,27 +83,12 @@ class Threads:
         return future
 
 
-_at_work: weakref.WeakKeyDictionary[threading.Thread, SimpleQueue[_Job | None]]
-_at_work = weakref.WeakKeyDictionary()
-_ending = threading.Event()
-
-
-@atexit.register
-def _end_all() -> None:
-    """Let every thread finish what it is at, and begin nothing else."""
-    _ending.set()
-    threads = list(_at_work.items())
-    for _, jobs in threads:
-        jobs.put(None)
-    until = time.monotonic() + PATIENCE
-    for thread, _ in threads:
-        thread.join(max(0.0, until - time.monotonic()))
-
-
 def _work(jobs: SimpleQueue[_Job | None]) -> None:
     while (job := jobs.get()) is not None:
         future, action, args = job
-        if future.set_running_or_notify_cancel() and not _ending.is_set():
+        if _ending.is_set():
+            future.cancel()
+        if future.set_running_or_notify_cancel():
             try:
                 future.set_result(action(*args))
             except BaseException as error:

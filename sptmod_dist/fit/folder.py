@@ -1,7 +1,6 @@
 """A fit's folder: whose it is, what it was begun with, and what may be removed.
 
     fit.json      the digest of both files, the settings, how fast the machine trains
-    check/        the report on the recordings
     recordings/   the pieces, with a manifest
     shards/       a set a split
     settings.yaml what `train` is given
@@ -26,7 +25,7 @@ from sptmod_dist.train.progress import differences
 from sptmod_dist.train.run_folder import RunFolder
 
 FORMAT = "sptmod-fit-1"
-OURS = ("check", "recordings", "shards", "settings.yaml", RUN, "examples", "learned.txt")
+OURS = ("recordings", "shards", "settings.yaml", RUN, "examples", "learned.txt")
 
 
 class FitFolder:
@@ -38,7 +37,6 @@ class FitFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.check = path / "check"
         self.recordings = path / "recordings"
         self.shards = path / "shards"
         self.settings = path / "settings.yaml"

@@ -1,6 +1,6 @@
 """The two files of a fit: read, checked and aligned, or refused with the remedy.
 
-It knows audio files and `quality`; not what becomes of the pair.
+It knows audio files and the check of takes, and not what becomes of the pair.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ def read_pair(dry: Path, wet: Path, say: Callable[[str], None]) -> Pair:
         say(f"{finding.severity}: {_in_words(finding)}")
     _refuse_faults(wet, report)
     aligned = align(inside, outside, rate, report)
-    _require_channels(dry, aligned.dry, wet, aligned.wet)
     return Pair(aligned.dry, aligned.wet, rate, report)
 
 
@@ -70,11 +69,3 @@ def _in_words(finding: Finding) -> str:
     if remedy[1:2].islower():
         remedy = remedy[0].lower() + remedy[1:]
     return f"{what}: {remedy}" if remedy else what
-
-
-def _require_channels(dry: Path, inside: np.ndarray, wet: Path, outside: np.ndarray) -> None:
-    if len(inside) != len(outside):
-        raise UserError(
-            f"{wet} has {len(outside)} channels and {dry} has {len(inside)}: record or export both "
-            "with the same number"
-        )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sptmod_dist.data.geometry import Needs, ShardError
-from sptmod_dist.data.loader import GroupLoader
+from sptmod_dist.data.loader import Batches, GroupLoader, Sequences
 from sptmod_dist.data.remote import RemoteSet, open_source
 from sptmod_dist.data.resident import InMemory, OnDevice, decode, resident_samples
 from sptmod_dist.data.shards import ShardSet
@@ -126,14 +126,14 @@ def _open_loader(
         return engine.together(
             lambda: StreamLoader(train, *how, data.workers, data.stream_buffer, pinned)
         )
-    # That the batch can be cut is known before minutes of decoding.
-    loader = engine.together(lambda: GroupLoader(train, *how, data.workers, pinned))
-    if data.resident is None:
-        return loader
+    engine.together(lambda: Batches(train, *how))  # known before minutes of decoding
+    return GroupLoader(_sequences(engine, data, train), *how, data.workers, pinned)
+
+
+def _sequences(engine: Engine, data: DataConfig, train: ShardSet) -> Sequences | OnDevice:
     if data.resident == "device":
-        held = engine.together(lambda: OnDevice(train, engine.device))
-        return GroupLoader(held, *how, workers=0)
-    return GroupLoader(_in_memory(engine, train, data.workers), *how, data.workers, pinned)
+        return engine.together(lambda: OnDevice(train, engine.device))
+    return _in_memory(engine, train, data.workers) if data.resident else train
 
 
 def _in_memory(engine: Engine, train: ShardSet, workers: int) -> InMemory:
@@ -149,8 +149,7 @@ def _in_memory(engine: Engine, train: ShardSet, workers: int) -> InMemory:
                 SharedMemory(name, size, lambda array: decode(train, array, workers))
             )
         )
-        engine.agree("memory for the recordings")
-    finally:  # all have come, or nobody will: the name is of no more use
+    finally:  # all have come by now: the name is of no more use
         for memory in held:
             memory.unlink()
     return InMemory(train, held[0].array)

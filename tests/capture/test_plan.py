@@ -129,7 +129,7 @@ def test_a_table_that_was_edited_into_nonsense_is_refused_by_its_line(
     (["grid", "--levels", "ratio=3,5", "--control", "attack=1"], "none of its positions"),
     (["grid", "--levels", "rato=3,4", "--control", "attack=1"], "did you mean ratio"),
     (["grid", "--levels", "ratio=3,4", "--control", "ratio=3"], "contradict each other"),
-    (["lhs", "--items", "0"], "there must be 1 to 100,000"),
+    (["lhs", "--items", "0"], "there must be 1 to 4,000"),
     (["lhs", "--seed", "-1"], "--seed is -1"),
     (["lhs", "--control", "kneee=1"], "did you mean knee"),
     (["cube"], "invalid choice"),

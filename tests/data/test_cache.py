@@ -190,8 +190,40 @@ def test_a_fault_is_met_once_by_all_who_wait_for_the_shard(tmp_path: Path) -> No
     for thread in threads:
         thread.join(10)
     assert len(tries) == 1 and faults == ["the server is gone"] * 8
+    lock = tmp_path / f".{shard(0).sha256}.lock"
+    assert b"the server is gone" in lock.read_bytes()
     take(cache, 0, tries)  # who asks later tries again
-    assert len(tries) == 2
+    assert len(tries) == 2 and lock.read_bytes() == b""
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("then", ["another place", "it came", "it was killed"])
+def test_no_other_fault_is_taken_over(tmp_path: Path, then: str) -> None:
+    """A mirror's fault, one of an hour ago, or that of a process that could not tell."""
+    cache, begun, fetched = Cache(tmp_path, 9 * SIZE), tmp_path / "begun", list[int]()
+
+    def hold(descriptor: int) -> None:
+        begun.touch()
+        time.sleep(0.3)
+        if then == "another place":
+            raise ShardError("the server is gone")
+        if then == "it was killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        fetching(0)(descriptor)
+        cache.path(shard(0)).with_suffix(".part").unlink()  # by hand: the next one must fetch it
+
+    def gone(descriptor: int) -> None:
+        raise ShardError("the server was gone")
+
+    with pytest.raises(ShardError):
+        cache.open(shard(0), gone, "a")
+    holder = child(lambda: cache.open(shard(0), hold, "a"))
+    while not begun.exists():
+        time.sleep(0.01)
+    descriptor = cache.open(shard(0), fetching(0, fetched), "b" if "place" in then else "a")
+    assert os.pread(descriptor, SIZE, 0) == content(0) and fetched == [0]
+    os.close(descriptor)
+    code_of(holder)
 
 
 def test_an_open_shard_is_read_on_after_it_has_left(tmp_path: Path) -> None:

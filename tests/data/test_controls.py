@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sptmod_dist.data.controls import Control, normalised_vector
+from sptmod_dist.data.controls import Control, normalised_vector, shown
 from sptmod_dist.errors import UserError
 
 RATIO = Control("ratio", 2, 8, scale="log", unit=":1")
@@ -129,3 +129,27 @@ def test_a_switch_that_is_none_is_refused(entry: dict[str, Any], sentence: str) 
     with pytest.raises(UserError) as refused:
         Control.from_dict({"name": "mode", **entry})
     assert sentence in str(refused.value)
+
+
+def test_a_position_is_found_however_it_is_written() -> None:
+    texts = Control("mode", scale="list", positions=("1e3", "02", "x"))
+    assert [texts.setting(value) for value in ("1e3", 1000.0, "02", 2, "x")] == [
+        "1e3", "1e3", "02", "02", "x"
+    ]  # fmt: skip
+    near = Control("rate", scale="list", positions=(1_000_001, 1_000_002))
+    assert [near.normalise(value) for value in (1_000_002, "1000001", 1_000_001.0)] == [1, 0, 0]
+
+
+def test_bare_words_that_yaml_takes_for_truth_values_are_explained() -> None:
+    with pytest.raises(UserError, match="true or false; quote them|in quotes"):
+        Control.from_dict({"name": "mode", "positions": [False, True]})
+    switch = Control("mode", scale="list", positions=("on", "off"))
+    with pytest.raises(UserError, match="True is none of its positions; .* in quotes"):
+        switch.setting(True)
+    with pytest.raises(UserError, match="True is none"):
+        Control("a", scale="list", positions=(0, 1)).setting(True)
+
+
+@pytest.mark.parametrize("value", [0.1 + 0.2, 5.0, -4e-7, 1e22, 1 / 3, "fast"])
+def test_a_setting_in_a_table_is_exact(value: Any) -> None:
+    assert value == (shown(value) if isinstance(value, str) else float(shown(value)))

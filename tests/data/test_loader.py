@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import subprocess
 import sys
 import threading
-import weakref
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,6 @@ from sptmod_dist.data.order import epoch_order
 from sptmod_dist.data.remote import open_source
 from sptmod_dist.data.resident import InMemory, OnDevice
 from sptmod_dist.data.shards import ShardSet
-from sptmod_dist.data.threads import Threads
 from sptmod_dist.errors import UserError
 from tests.data.small_sets import SEQUENCE, build
 
@@ -272,40 +269,6 @@ def test_the_end_of_the_program_does_not_wait_for_a_read(train: ShardSet) -> Non
         "time.sleep(0.3)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], timeout=60)
-
-
-def test_the_end_of_the_program_lets_threads_finish_what_they_are_at(tmp_path: Path) -> None:
-    """Daemon threads that are killed within C++ abort the process: so some of three did."""
-    code = (
-        "import time\n"
-        "from pathlib import Path\n"
-        "from sptmod_dist.data.threads import Threads\n"
-        "threads, begun = Threads(1, 'test'), Path('begun')\n"
-        "threads.submit(lambda: (begun.touch(), time.sleep(0.3), Path('ended').touch()))\n"
-        "threads.submit(Path('another').touch)\n"
-        "while not begun.exists(): time.sleep(0.01)\n"
-        "raise SystemExit(2)\n"
-    )
-    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=path, timeout=60)
-    assert done.returncode == 2
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["begun", "ended"]
-
-
-def test_a_cancelled_batch_is_not_held_by_an_idle_thread() -> None:
-    class Held:
-        pass
-
-    started, go, gone = threading.Event(), threading.Event(), threading.Event()
-    threads = Threads(1, "test")
-    threads.submit(lambda: (started.set(), go.wait(5)))
-    started.wait(5)
-    held = Held()
-    weakref.finalize(held, gone.set)
-    threads.submit(lambda held: None, held).cancel()
-    del held
-    go.set()
-    assert gone.wait(5)
 
 
 def test_a_loaders_threads_end_with_it(train: ShardSet) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import mmap
 import os
 import subprocess
 import sys
@@ -64,7 +66,7 @@ def test_too_little_memory_is_refused_with_both_sizes(
         available = 1000
 
     monkeypatch.setattr(psutil, "virtual_memory", Full)
-    with pytest.raises(ShardError, match=r"take 0.00 GB and 0.00 GB of memory are free: set data"):
+    with pytest.raises(ShardError, match="take 0.00 GB, .* .0.00 GB of memory are free, .*: set"):
         InMemory.load(train, 1)
 
 
@@ -78,7 +80,7 @@ def test_memory_that_a_limit_takes_is_refused_in_the_same_words(
         raise MemoryError
 
     monkeypatch.setattr(np, "empty", limited)
-    with pytest.raises(ShardError, match="of memory are free: set data.resident"):
+    with pytest.raises(ShardError, match="of memory are free, .*: set data.resident"):
         load(train)
 
 
@@ -160,8 +162,32 @@ def test_too_small_a_memory_file_system_is_refused(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UserError, match="GB left: make it larger .a container's --shm-size."):
+    with pytest.raises(UserError, match="left in .*: make it larger .a container's --shm-size."):
         SharedMemory("x", 10**6, fill_with(1))
+    assert list(folder.iterdir()) == []
+
+
+def test_more_than_the_job_may_take_is_refused_before_it_is_killed_for_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_memory, "free_memory", lambda: 4000)
+    kept = SharedMemory("small", 900, fill_with(1))
+    with pytest.raises(UserError, match="GB are left in .* give the job more memory, or set data"):
+        SharedMemory("x", 10**4, fill_with(1))
+    assert list(folder.iterdir()) == [kept.path]
+    monkeypatch.setattr(shared_memory, "free_memory", lambda: 400)
+    assert SharedMemory("small", 900, refuse).array.sum() == 900  # it has its memory already
+
+
+def test_a_limit_of_addresses_is_a_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(*_: int) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(mmap, "mmap", limited)
+    with pytest.raises(UserError, match="GB are left in .*, or set data.resident to null"):
+        SharedMemory("x", 10, fill_with(1))
     assert list(folder.iterdir()) == []
 
 

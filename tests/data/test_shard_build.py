@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -116,6 +117,24 @@ def test_a_recording_that_is_written_over_meanwhile_is_refused(
     with pytest.raises(ShardError, match=r"-out.wav has changed since the build began"):
         build_sets(record(tmp_path / "in"), tmp_path / "out", NEEDS, say=lambda _: None)
     assert not list((tmp_path / "out").glob("[!.]*"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_thread_holds_one_recording_at_a_time_whatever_set_it_is_of(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive, most = set[str](), list[int]()
+
+    def counted(manifest: Manifest, item: Any) -> Recording:
+        whole = load_item(manifest, item)
+        alive.add(item.id)
+        most.append(len(alive))
+        weakref.finalize(whole, alive.discard, item.id)
+        return whole
+
+    monkeypatch.setattr(shard_build, "load_item", counted)
+    build(tmp_path, workers=workers)
+    assert len(most) >= len(SAMPLES) - 1 and max(most) <= workers
 
 
 def test_former_sets_that_cannot_be_removed_hinder_nobody(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sptmod_dist import cli
+from sptmod_dist.data import shard_convert
 from sptmod_dist.data.geometry import Needs, ShardError
 from sptmod_dist.data.shard_build import build_sets
 from sptmod_dist.data.shard_convert import convert_sets
@@ -128,6 +129,32 @@ def test_a_conversion_may_take_the_place_of_its_source(sets: Path, tmp_path: Pat
     needs, held = OTHERS[0]
     convert_sets(sets, sets, needs, Cut(held, "float32", 6000), overwrite=True, say=silent)
     assert shards(sets) == shards(tmp_path / "elsewhere")
+
+
+def test_no_other_builder_comes_between_while_sets_take_their_own_place(
+    sets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It might bring a set that was never read, and would be replaced all the same."""
+
+    def meanwhile(*_: object) -> None:
+        with pytest.raises(ShardError, match="another build is running there"):
+            build_sets(record(sets.parent / "recordings"), sets, NEEDS, 6000, True, silent)
+        raise ShardError("so far")
+
+    monkeypatch.setattr(shard_convert, "check_leaks", meanwhile)
+    with pytest.raises(ShardError, match="so far"):
+        convert_sets(sets, sets, NEEDS, Cut(1, "float32", 6000), overwrite=True, say=silent)
+
+
+def test_sets_that_a_killed_builder_was_moving_are_converted_too(
+    built: Path, sets: Path, tmp_path: Path
+) -> None:
+    folder = sets / ".building-0123456789abcdef"
+    folder.mkdir()
+    (sets / "train").rename(folder / "train")
+    (folder / "moves.json").write_text('{"old": [], "new": ["train"]}')
+    convert(sets, tmp_path / "out")
+    assert shards(tmp_path / "out") == shards(built) == shards(sets)
 
 
 def test_the_right_sets_are_not_converted_again(built: Path, tmp_path: Path) -> None:

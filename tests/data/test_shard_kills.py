@@ -10,19 +10,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sptmod_dist.data import shard_build
+from sptmod_dist.data import shard_build, shard_folders
 from sptmod_dist.data.geometry import ShardError
 from sptmod_dist.data.recordings import Manifest, load_item
 from sptmod_dist.data.shard_build import build_sets
 from sptmod_dist.data.shard_convert import convert_sets
 from sptmod_dist.data.shard_plan import Cut
 from sptmod_dist.data.shard_verify import verify
+from sptmod_dist.files import atomic_write
 from tests.data.small_sets import HOP, LOOKBACK, NEEDS, record, snapshot
 
 FEW = {"train-a": LOOKBACK + 5 * HOP, "train-b": 900, "validation-a": 300}
@@ -168,23 +170,24 @@ def test_a_build_that_was_stopped_goes_on_where_it_stood(
 
     def interrupted(manifest: Manifest, item: Any) -> Any:
         read.append(item.id)
-        if item.id == "train-b" and read.count("train-b") == 1:
+        if item.id == "train-b" and not said:  # before anybody has heard of it, a thread may go on
             raise KeyboardInterrupt
         return load_item(manifest, item)
 
-    monkeypatch.setattr(shard_build, "load_item", interrupted)
     said: list[str] = []
+    monkeypatch.setattr(shard_build, "load_item", interrupted)
     with pytest.raises(KeyboardInterrupt):
         build_sets(manifest, tmp_path, NEEDS, 10_000, say=said.append, workers=1)
     assert "goes on with them" in said[-1]
-    assert read == ["train-a", "train-b"]
+    assert read[:2] == ["train-a", "train-b"]
+    read.clear()
     (folder,) = tmp_path.glob(".building-*")
     with open(folder / "train" / "shard-00001.tar", "r+b") as file:  # as a power cut may leave it
         file.truncate(1000)
     (folder / "notes" / "train" / "shard-00002.json").write_text("[[")
     said = make(manifest, tmp_path, workers=1)
     assert "going on with a build that was stopped after 5 of 12 shards" in said[0]
-    assert read == ["train-a", "train-b", "train-a", "train-b", "validation-a"]
+    assert read == ["train-a", "train-b", "validation-a"]
     assert snapshot(tmp_path) == snapshot(right)
 
 
@@ -258,6 +261,30 @@ def test_control_c_during_a_move_brings_the_former_sets_back(
             make(manifest, tmp_path, overwrite=True)
         monkeypatch.undo()
         assert visible(tmp_path) == before
+
+
+def test_control_c_before_the_first_move_moves_nothing_later(
+    recorded: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, right = recorded["few"]
+    make(recorded["old"][0], tmp_path)
+    before = visible(tmp_path)
+
+    @contextmanager
+    def interrupted(path: Path) -> Iterator[Path]:
+        with atomic_write(path) as temporary:
+            yield temporary
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shard_folders, "atomic_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make(manifest, tmp_path, overwrite=True)
+    monkeypatch.undo()
+    with pytest.raises(ShardError, match="already holds other sets"):
+        make(manifest, tmp_path)
+    assert visible(tmp_path) == before
+    make(manifest, tmp_path, overwrite=True)
+    assert snapshot(tmp_path) == snapshot(right)
 
 
 def test_of_two_builders_one_builds(recorded: dict[str, Any], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.errors import UserError
 from sptmod_dist.fit import launch
 from sptmod_dist.fit.main import fit
+from sptmod_dist.infer.render import render
 from sptmod_dist.train import main as training
 from sptmod_dist.train.config import StoppingConfig, TrainConfig
 from sptmod_dist.train.options import parse_train
@@ -64,7 +65,7 @@ def quietly(*arguments, **options):
 def fitted(tmp_path_factory):
     """A pair that came out 37 samples late, and its fit, made by the command in processes."""
     folder = tmp_path_factory.mktemp("fitted")
-    pair = write_pair(folder, delay=37)
+    pair = write_pair(folder, seconds=41, delay=37)
     settings = write_settings(folder)
     done = run(
         [*HERE, "fit", "dry.wav", "wet.wav", f"--config={settings}", "--distributed.processes=1"],
@@ -104,14 +105,15 @@ def test_the_pieces_are_aligned_and_are_the_device_at_work(fitted):
         assert np.abs(outside - there).max() < 1e-3  # but for the offset that was taken out
 
 
-def test_examples_are_the_test_pieces_through_the_model(fitted):
+def test_examples_are_the_test_pieces_through_the_model(fitted, tmp_path):
     folder = fitted[0] / "fits/wet"
     names = sorted(path.stem for path in (folder / "recordings").glob("test-*-dry.wav"))
     examples = sorted((folder / "examples").glob("*.wav"))
     assert [path.stem.replace("-model", "-dry") for path in examples] == names
     for path in examples:
         source = folder / "recordings" / path.name.replace("-model", "-dry")
-        assert audio.info(path).frames == audio.info(source).frames
+        render(folder / "run", source, tmp_path / path.name, {})
+        assert np.array_equal(audio.read(path)[0], audio.read(tmp_path / path.name)[0])
 
 
 def test_a_second_call_says_that_it_is_done_and_trains_nothing(fitted, launched):
@@ -161,6 +163,19 @@ def test_the_speed_is_measured_without_the_time_that_starting_takes(tmp_path, la
     assert 0 < folder.seconds_per_iteration < 2
 
 
+def at_another_rate(dry: Path, wet: Path) -> None:
+    audio.write(wet, audio.read(wet)[0], 9600, "FLOAT")
+
+
+def silent(dry: Path, wet: Path) -> None:
+    audio.write(wet, np.zeros((1, 30 * RATE), np.float32), RATE, "FLOAT")
+
+
+def of_two_devices(dry: Path, wet: Path) -> None:
+    samples = audio.read(wet)[0]
+    audio.write(wet, np.concatenate([samples, 9 * samples**3]), RATE, "FLOAT")
+
+
 def short(dry: Path, wet: Path) -> None:
     write_pair(dry.parent, seconds=4)
 
@@ -171,8 +186,10 @@ def gone(dry: Path, wet: Path) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
-    [(short, r"needs [\d.]+ s to learn"), (gone, "does not exist")],
-)
+    [(at_another_rate, "8000 Hz and the wet 9600 Hz"), (silent, "wet.wav cannot .* silent"),
+     (of_two_devices, "2 channels that differ"), (short, r"needs [\d.]+ s to learn"),
+     (gone, "does not exist")],
+)  # fmt: skip
 def test_a_pair_that_is_unfit_is_refused_in_words_and_leaves_nothing(
     tmp_path, launched, spoil, words
 ):
@@ -235,6 +252,12 @@ def test_options_that_cannot_be_are_refused_before_anything_is_written(
                      *options]) == 2  # fmt: skip
     assert words in capsys.readouterr().err
     assert not (tmp_path / "fits").exists()
+
+
+@pytest.mark.parametrize(("given", "missing"), [([], "dry, wet"), (["dry.wav"], "wet")])
+def test_a_file_that_is_missing_on_the_command_line_is_named(capsys, given, missing):
+    assert cli.main(["fit", *given]) == 2
+    assert f"arguments are required: {missing}; see --help" in capsys.readouterr().err
 
 
 def test_stereo_is_learned_as_stereo(tmp_path, launched):

@@ -10,7 +10,7 @@ from sptmod_dist.errors import UserError
 from sptmod_dist.fit import pair as pairs
 from sptmod_dist.quality.findings import Finding
 from sptmod_dist.quality.take_report import TakeReport
-from tests.fit.pairs import RATE, write_pair
+from tests.fit.pairs import RATE, compress, write_pair
 
 DOUBT = Finding("doubt", "The wet is turned over.", "Turn the polarity switch.")
 FAULT = Finding("fault", "The wet drops out at 3.20 s.", "USB cables do that: take another.")
@@ -52,16 +52,10 @@ def test_the_first_fault_is_refused_with_its_remedy_and_all_are_told(tmp_path, f
     assert len(told) == 3
 
 
-def test_channels_that_do_not_belong_together_are_refused(tmp_path, monkeypatch):
-    dry, wet = write_pair(tmp_path)
-    samples = audio.read(wet)[0]
-    audio.write(wet, np.concatenate([samples, 0.3 * samples**3]), RATE, "FLOAT")
-    real = pairs.align
-
-    def both(inside, outside, rate, report):
-        everything = TakeReport(**{**vars(report), "wet_channels": (0, 1)})
-        return real(inside, outside, rate, everything)
-
-    monkeypatch.setattr(pairs, "align", both)
-    with pytest.raises(UserError, match="wet.wav has 2 channels and .*dry.wav has 1"):
-        pairs.read_pair(dry, wet, lambda line: None)
+def test_a_pair_without_markers_is_aligned_as_well(tmp_path):
+    dry, wet = write_pair(tmp_path, delay=123, marked=False)
+    pair = pairs.read_pair(dry, wet, lambda line: None)
+    inside = audio.read(dry)[0]
+    assert pair.dry.shape == pair.wet.shape == inside.shape
+    assert np.array_equal(pair.dry, inside)
+    assert np.abs(pair.wet - audio.remove_dc(compress(inside))).max() < 1e-6

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny_run import make_run
 from toy import make_toy, toy_config
 
+from sptmod_dist.data import shared_memory
 from sptmod_dist.data.recordings import Manifest
 from sptmod_dist.data.shard_build import build_sets
+from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.errors import UserError
 from sptmod_dist.infer.evaluate import evaluate
+from sptmod_dist.train import data
 from sptmod_dist.train.checkpoint import Checkpoint
 from sptmod_dist.train.data import needs_of
 from sptmod_dist.train.main import train
+from sptmod_dist.train.ranks import Ranks
 from sptmod_dist.train.run_folder import RunFolder
 
 
@@ -93,8 +99,35 @@ def test_a_cache_that_is_too_small_and_a_stream_are_told_of(
         next(iter(again.weights.values())), next(iter(plain[1].weights.values()))
     )
     assert sum(path.stat().st_size for path in tmp_path.glob("cache/*.tar")) <= 40_000
+    trained(toy, "held", data={**data, "resident": "ram"})  # read once
+    assert "more than the cache may hold" not in capsys.readouterr().err
     trained(toy, "streamed", data={**data, "stream": True})
     assert "streaming: each epoch deals" in capsys.readouterr().err
+
+
+class Refused(Ranks):
+    """Rank 0 of two, of which the other one has no room."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 2, torch.device("cpu"))
+
+    def gather(self, items: list[Any]) -> list[Any]:
+        return [*items, "no room"]
+
+    def on_main(self, action: Callable[[], Any]) -> Any:
+        return action()
+
+
+def test_shared_memory_goes_where_another_rank_has_none(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)
+    filled: list[Path] = []
+    monkeypatch.setattr(data, "decode", lambda *_: filled.extend(tmp_path.iterdir()))
+    train_set = ShardSet.open(toy / "shards" / "train")
+    with pytest.raises(UserError, match=r"\[rank 1\] no room"):
+        data._in_memory(Refused(), train_set, 1)  # type: ignore[arg-type]
+    assert len(filled) == 1 and list(tmp_path.iterdir()) == []
 
 
 def test_a_streamed_training_repeats_and_goes_on(toy: Path) -> None:
