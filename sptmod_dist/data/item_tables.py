@@ -9,18 +9,19 @@ empty is not there. It must not know what the columns mean.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sptmod_dist.data.controls import exact
+from sptmod_dist.data.csv_rows import csv_text, read_rows, read_text, value_of
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
 from sptmod_dist.names import advice
 
 FIELDS = ("id", "input", "output", "sidechain", "split")
+KINDS = (".csv", ".jsonl")
 
 
 def read_table(path: Path, controls: Sequence[str]) -> list[tuple[str, Any]]:
@@ -33,91 +34,80 @@ def read_table(path: Path, controls: Sequence[str]) -> list[tuple[str, Any]]:
     Raises:
         UserError: another kind of file, one that is no text, no rows, or a row that is none.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as text ({error}); save it as UTF-8.") from None
-    if path.suffix.lower() == ".csv":
-        rows = _csv(path, text, controls)
-    elif path.suffix.lower() == ".jsonl":
-        rows = _jsonl(path, text)
-    else:
+    if path.suffix.lower() not in KINDS:
         raise UserError(f"{path} is no table of items; name it .csv or .jsonl.")
+    is_csv = path.suffix.lower() == ".csv"
+    rows = _csv(path, controls) if is_csv else _jsonl(path)
     if not rows:
         raise UserError(f"{path} has no rows; list at least one recording.")
     return rows
 
 
 def write_table(path: Path, entries: Sequence[dict[str, Any]], controls: Sequence[str]) -> None:
-    """Write the entries of a manifest's list as such a table, whole or not at all."""
+    """Write the entries of a manifest's list as such a table, whole or not at all.
+
+    Raises:
+        UserError: a control has the name of another column.
+    """
     if path.suffix.lower() == ".jsonl":
         text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
     else:
-        text = _as_csv(entries, controls)
+        text = _as_csv(path, entries, controls)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def _csv(path: Path, text: str, controls: Sequence[str]) -> list[tuple[str, Any]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[tuple[str, Any]] = []
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        _check_header(path, header, controls)
-        for cells in reader:
-            where = f"{path}, line {reader.line_num}"
-            if any(cell.strip() for cell in cells):
-                rows.append((where, _entry(where, header, cells, controls)))
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: {error}; save it as CSV anew.") from None
-    return rows
-
-
-def _check_header(path: Path, header: Sequence[str], controls: Sequence[str]) -> None:
+def _csv(path: Path, controls: Sequence[str]) -> list[tuple[str, Any]]:
+    _require_apart(path, controls)
+    header, rows = read_rows(path)
     known = [*FIELDS, *controls]
     for name in header:
         if name not in known:
             raise UserError(f"{path} has the unknown column '{name}': {advice(name, known)}")
-        if header.count(name) > 1:
-            raise UserError(f"{path} has the column '{name}' twice; keep one.")
+    return [(where, _entry(cells, controls)) for where, cells in rows]
 
 
-def _entry(
-    where: str, header: Sequence[str], cells: Sequence[str], controls: Sequence[str]
-) -> dict[str, Any]:
-    if len(cells) > len(header):
-        raise UserError(f"{where} has {len(cells)} cells under {len(header)} columns; correct it.")
-    given = {n: c.strip() for n, c in zip(header, cells, strict=False) if c.strip()}
-    entry: dict[str, Any] = {name: given[name] for name in FIELDS if name in given}
-    settings = {name: _value(given[name]) for name in controls if name in given}
+def _entry(cells: dict[str, str], controls: Sequence[str]) -> dict[str, Any]:
+    entry: dict[str, Any] = {name: cells[name] for name in FIELDS if cells.get(name)}
+    settings = {name: value_of(cells[name]) for name in controls if cells.get(name)}
     return {**entry, "controls": settings} if settings else entry
 
 
-def _value(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _jsonl(path: Path, text: str) -> list[tuple[str, Any]]:
+def _jsonl(path: Path) -> list[tuple[str, Any]]:
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            rows.append((f"{path}, line {number}", json.loads(line)))
+            entry = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}, line {number} is no JSON ({error}); correct it.") from None
+        rows.append((f"{path}, line {number}", entry))
     return rows
 
 
-def _as_csv(entries: Sequence[dict[str, Any]], controls: Sequence[str]) -> str:
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the key {name!r:.40} stands there twice")
+    return dict(pairs)
+
+
+def _as_csv(path: Path, entries: Sequence[dict[str, Any]], controls: Sequence[str]) -> str:
+    _require_apart(path, controls)
     fields = [name for name in FIELDS if any(name in entry for entry in entries)]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*fields, *controls])
-    for entry in entries:
-        settings = [entry["controls"].get(name, "") for name in controls]
-        writer.writerow([*(entry.get(name, "") for name in fields), *settings])
-    return text.getvalue()
+    rows = [
+        [entry.get(name, "") for name in fields] + [exact(entry["controls"][n]) for n in controls]
+        for entry in entries
+    ]
+    return csv_text([[*fields, *controls], *rows])
+
+
+def _require_apart(path: Path, controls: Sequence[str]) -> None:
+    for name in controls:
+        if name in FIELDS:
+            raise UserError(
+                f"{path}: a column '{name}' cannot be told from the control '{name}'; rename the "
+                "control, or write the items as .jsonl."
+            )

@@ -21,7 +21,7 @@ from sptmod_dist.files import atomic_write
 from sptmod_dist.fit.defaults import RUN
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.config import TrainConfig, from_dict, to_dict
-from sptmod_dist.train.progress import differences
+from sptmod_dist.train.resume import differences
 from sptmod_dist.train.run_folder import RunFolder
 
 FORMAT = "sptmod-fit-1"

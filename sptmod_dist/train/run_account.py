@@ -137,7 +137,7 @@ def _figures(state: dict[str, Any]) -> dict[str, Any] | None:
     except ValueError:
         return None
     seconds = state.get("seconds")
-    hours = seconds / 3600 if _is_number(seconds) else None
+    hours = seconds / 3600 if isinstance(seconds, float) and math.isfinite(seconds) else None
     return {
         "epoch": progress.epoch,
         "iteration": progress.iteration,

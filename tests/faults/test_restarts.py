@@ -41,7 +41,8 @@ def test_processes_that_are_started_anew_go_on_from_the_last_checkpoint(
     config = write_config(toy, name=name, checkpoint={"groups": 1})
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
     rendezvous = ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", "--max_restarts=2"]
-    done = run([*launcher, *rendezvous, PROGRAM, "--config", str(config), *asked], limit=150, **FRESH)
+    command = [*launcher, *rendezvous, PROGRAM, "--config", str(config), *asked]
+    done = run(command, limit=150, **FRESH)
     assert done.returncode == 0, done.stderr
     assert "continuing from" in done.stderr and "step-00000012" in done.stderr
     found = differences(toy / "runs" / "whole", toy / "runs" / name)

@@ -108,6 +108,7 @@ def test_one_rank_that_hangs_is_named_by_one_voice_with_all_stacks(
     assert all("in meet" in log for log in logs[:2])
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("stopped", [1, 0])
 def test_a_rank_that_is_stopped_is_known_though_it_held_the_store(
     start: Start, run: RunFolder, stopped: int
@@ -164,6 +165,7 @@ def test_only_a_training_that_began_and_hangs_is_ended(
     assert ended == [HANGING] * barks
 
 
+@pytest.mark.system
 def test_a_training_that_was_asleep_goes_on(start: Start, run: RunFolder) -> None:
     """All its processes were, as on a laptop or after Ctrl-Z."""
     processes = start("goes-on", 2)
