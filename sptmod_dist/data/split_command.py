@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
 from sptmod_dist.command_options import parse, plain_parser
 from sptmod_dist.errors import UserError
+
+if TYPE_CHECKING:
+    from sptmod_dist.data.recordings import Item
 
 _MOST = 1000
 
@@ -30,6 +35,11 @@ def parser() -> ArgumentParser:
         metavar="CONTROL",
         help="give each split its share of this control's values; repeat it",
     )
+    found.add_argument(
+        "--distinct-settings",
+        action="store_true",
+        help="keep items with the same setting of the controls in one split",
+    )
     found.add_argument("--overwrite", action="store_true", help="replace folds that are there")
     return found
 
@@ -45,16 +55,53 @@ def run(argv: Sequence[str]) -> int:
         raise UserError(f"--folds is {options.folds}, but must be 1 to {_MOST}")
     if options.seed < 0:
         raise UserError(f"--seed is {options.seed}, but must be 0 or more")
-    from sptmod_dist.data.recordings import SPLITS, Manifest
-    from sptmod_dist.data.splits import controls_of, divide, doubts, ratios_of, write_folds
+    from sptmod_dist.data.item_twins import families
+    from sptmod_dist.data.recordings import Manifest
+    from sptmod_dist.data.splits import controls_of, divide, fold_paths, ratios_of, write_folds
 
     manifest, ratios = Manifest.read(options.manifest), ratios_of(options.ratios)
     by = controls_of(options.stratify or [], {c.name: c for c in manifest.controls})
-    folds = write_folds(manifest, options.folds, ratios, options.seed, by, options.overwrite)
-    width = max(len(path.name) for path, _ in folds)
-    print(f"{'':{width}}  " + "  ".join(f"{split:>10}" for split in SPLITS))
-    for path, found in folds:
-        print(f"{path.name:{width}}  " + "  ".join(f"{found[split]:10}" for split in SPLITS))
-    for doubt in doubts(manifest, divide(manifest.items, ratios, options.seed, 0, by)):
-        print(f"Fold 0: {doubt}.")
+    paths = fold_paths(manifest.path, options.folds, options.overwrite)
+    together = families(manifest, options.distinct_settings)
+    folds = [
+        divide(manifest.items, ratios, options.seed, fold, by, together)
+        for fold in range(options.folds)
+    ]
+    write_folds(manifest, paths, folds)
+    _print_table(paths, folds)
+    _print_twins(manifest.items, together)
+    if not options.distinct_settings:
+        _print_settings(manifest.items, folds)
     return 0
+
+
+def _print_table(paths: Sequence[Path], folds: Sequence[Sequence[str]]) -> None:
+    from sptmod_dist.data.recordings import SPLITS
+
+    width = max(len(path.name) for path in paths)
+    print(f"{'':{width}}  " + "  ".join(f"{split:>10}" for split in SPLITS))
+    for path, splits in zip(paths, folds, strict=True):
+        found = "  ".join(f"{splits.count(split):10}" for split in SPLITS)
+        print(f"{path.name:{width}}  {found}")
+
+
+def _print_twins(items: Sequence[Item], together: Sequence[Sequence[int]]) -> None:
+    for family in [family for family in together if len(family) > 1]:
+        names = ", ".join(items[number].id for number in family[:4])
+        more = f" and {len(family) - 4} more" if len(family) > 4 else ""
+        print(f"These belong together and stay in one split: {names}{more}.")
+
+
+def _print_settings(items: Sequence[Item], folds: Sequence[Sequence[str]]) -> None:
+    """No leak by itself, where inputs differ, and good to know."""
+    from sptmod_dist.data.item_twins import settings_key
+
+    where: dict[Hashable, set[str]] = {}
+    for item, split in zip(items, folds[0], strict=True):
+        where.setdefault(settings_key(item), set()).add(split)
+    shared = sum(len(splits) > 1 for splits in where.values())
+    if shared and items[0].settings:
+        print(
+            f"Settings of the controls that stand in more than one split of the first fold: "
+            f"{shared}; --distinct-settings keeps them apart."
+        )

@@ -6,19 +6,21 @@ splits of the items, shuffled by seed. It must not know of shards or models.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from sptmod_dist.data.controls import Control, shown
+from sptmod_dist.data.controls import Control
 from sptmod_dist.data.recordings import SPLITS, Item, Manifest
-from sptmod_dist.data.shard_file import file_sha256
 from sptmod_dist.errors import UserError
+from sptmod_dist.files import atomic_write
 from sptmod_dist.names import advice
 
-_LAYERS = 4  # of a continuous control's range, each divided in proportion
+_QUARTILES = (0.25, 0.5, 0.75)
+_SWEEPS = 20  # of exchanging items; few are needed
 
 
 def counts(ratios: Sequence[float], items: int) -> list[int]:
@@ -43,40 +45,112 @@ def counts(ratios: Sequence[float], items: int) -> list[int]:
 
 
 def divide(
-    items: Sequence[Item], ratios: Sequence[float], seed: int, fold: int, by: Sequence[Control] = ()
+    items: Sequence[Item],
+    ratios: Sequence[float],
+    seed: int,
+    fold: int,
+    by: Sequence[Control] = (),
+    families: Sequence[Sequence[int]] | None = None,
 ) -> list[str]:
     """Each item's split in one fold, a function of seed and fold.
 
     Args:
         items: all of a manifest.
         ratios: of train, validation and test.
-        by: controls of which each split shall have its share: of every position, and of every
-            quarter of a range.
+        by: controls of which each split shall have its share: of every position or value, and of
+            every quartile where there are more than four. Chance decides among such divisions.
+        families: numbers of items that stay together; the counts are then near the ratios.
 
     Raises:
-        UserError: as `counts`.
+        UserError: as `counts`, or families leave a split empty.
     """
-    draw = np.random.default_rng([seed, fold])
-    order = draw.permutation(len(items))
-    layers = {n: tuple(_layer(control, items[n]) for control in by) for n in range(len(items))}
-    order = np.array(sorted(order, key=lambda n: layers[int(n)]))  # stable: shuffled within layers
-    return _dealt(order, counts(ratios, len(items)))
-
-
-def _dealt(order: np.ndarray, wanted: Sequence[int]) -> list[str]:
-    """Deal items along the order, always to the split that is furthest behind its share."""
-    splits, given = [""] * len(order), [0] * len(wanted)
-    for step, number in enumerate(order, 1):
-        behind = [w * step / len(order) - g if g < w else -np.inf
-                  for w, g in zip(wanted, given, strict=True)]
-        best = int(np.argmax(behind))
-        splits[int(number)], given[best] = SPLITS[best], given[best] + 1
+    draw, wanted = np.random.default_rng([seed, fold]), counts(ratios, len(items))
+    families = families or [[number] for number in range(len(items))]
+    sizes = np.array([len(family) for family in families])
+    places = _dealt(sizes, wanted, draw)
+    for split, want, got in zip(SPLITS, wanted, _sums(places, sizes), strict=True):
+        if want and not got:
+            raise UserError(
+                f"no item is left for {split}, since {sizes.max()} of {len(items)} items belong "
+                "together (the same output, or the same input at the same setting); record items "
+                "that differ, such as each with a stimulus of another seed, or give other ratios"
+            )
+    layers = [_layers(control, items)[[family[0] for family in families]] for control in by]
+    _balance(places, sizes, layers, draw)
+    splits = [""] * len(items)
+    for family, place in zip(families, places, strict=True):
+        for number in family:
+            splits[number] = SPLITS[place]
     return splits
 
 
-def _layer(control: Control, item: Item) -> float:
-    place = control.normalise(item.settings[control.name])
-    return place if control.positions else float(min(int(place * _LAYERS), _LAYERS - 1))
+def _dealt(sizes: np.ndarray, wanted: Sequence[int], draw: np.random.Generator) -> np.ndarray:
+    """A split for each family, at random where it finds room, the largest first."""
+    order = draw.permutation(len(sizes))
+    room, places = np.array(wanted, float), np.zeros(len(sizes), int)
+    for number in order[np.argsort(-sizes[order], kind="stable")]:
+        fits = np.where(room >= sizes[number], room, 0.0)
+        if fits.any():
+            places[number] = draw.choice(len(room), p=fits / fits.sum())
+        else:
+            places[number] = room.argmax()
+        room[places[number]] -= sizes[number]
+    return places
+
+
+def _layers(control: Control, items: Sequence[Item]) -> np.ndarray:
+    """The number of the position or quartile in which each item lies."""
+    places = np.array([control.normalise(item.settings[control.name]) for item in items])
+    values = np.unique(places)
+    if not control.positions and len(values) > len(_QUARTILES) + 1:
+        values = np.quantile(places, _QUARTILES)
+    return np.searchsorted(values, places)
+
+
+def _balance(
+    places: np.ndarray, sizes: np.ndarray, layers: list[np.ndarray], draw: np.random.Generator
+) -> None:
+    """Exchange families of one size between splits until no exchange brings a layer's counts
+    nearer to its share."""
+    share = _sums(places, sizes) / sizes.sum()
+    excess = [_excess(places, sizes, layer, share) for layer in layers]
+    for _ in range(_SWEEPS if layers else 0):
+        moved = False
+        for one in draw.permutation(len(places)):
+            change = sum(
+                _change(places, layer, over, one, sizes[one])
+                for layer, over in zip(layers, excess, strict=True)
+            )
+            change = np.where((sizes == sizes[one]) & (places != places[one]), change, 0.0)
+            other = int(change.argmin())
+            if change[other] < -1e-9:
+                places[[one, other]] = places[[other, one]]
+                excess = [_excess(places, sizes, layer, share) for layer in layers]
+                moved = True
+        if not moved:
+            return
+
+
+def _excess(
+    places: np.ndarray, sizes: np.ndarray, layer: np.ndarray, share: np.ndarray
+) -> np.ndarray:
+    """Items of each layer and split beyond their share. Shape: `[layers, splits]`."""
+    found = np.zeros((layer.max() + 1, len(share)))
+    np.add.at(found, (layer, places), sizes)
+    return found - found.sum(axis=1, keepdims=True) * share
+
+
+def _change(
+    places: np.ndarray, layer: np.ndarray, over: np.ndarray, one: int, size: int
+) -> np.ndarray:
+    """Of the sum of the squared excesses, when one family is exchanged with each of the others."""
+    here, mine = places[one], layer[one]
+    moved = -over[mine, here] + over[mine, places] - over[layer, places] + over[layer, here]
+    return np.where(layer != mine, 2 * size * moved + 4 * size**2, 0.0)
+
+
+def _sums(places: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    return np.bincount(places, weights=sizes, minlength=len(SPLITS))
 
 
 def _apportioned(shares: Sequence[float]) -> list[int]:
@@ -87,65 +161,31 @@ def _apportioned(shares: Sequence[float]) -> list[int]:
     return found
 
 
-def write_folds(
-    manifest: Manifest,
-    folds: int,
-    ratios: Sequence[float],
-    seed: int,
-    by: Sequence[Control] = (),
-    overwrite: bool = False,
-) -> list[tuple[Path, dict[str, int]]]:
-    """Write a manifest for each fold beside the one that is divided.
-
-    Returns:
-        Each file, and how many items its splits have.
+def fold_paths(manifest: Path, folds: int, overwrite: bool) -> list[Path]:
+    """Where the folds' manifests go: beside the one that is divided.
 
     Raises:
-        UserError: files are there already, the ratios do not fit, or the same recording is in two
-            items, which would stand on two sides.
+        UserError: one of them is there already.
     """
-    paths = [manifest.path.with_name(f"{manifest.path.stem}-fold{n}.yaml") for n in range(folds)]
+    paths = [manifest.with_name(f"{manifest.stem}-fold{fold}.yaml") for fold in range(folds)]
     for path in paths:
         if path.exists() and not overwrite:
             raise UserError(f"{path} exists already; add --overwrite to replace the folds.")
-    _refuse_doubles(manifest.items)
-    divided = [divide(manifest.items, ratios, seed, fold, by) for fold in range(folds)]
-    found = []
-    for path, splits in zip(paths, divided, strict=True):
-        items = tuple(replace(i, split=s) for i, s in zip(manifest.items, splits, strict=True))
-        replace(manifest, items=items).write(path)
-        found.append((path, {split: splits.count(split) for split in SPLITS}))
-    return found
+    return paths
 
 
-def _refuse_doubles(items: Iterable[Item]) -> None:
-    seen: dict[str, Item] = {}
-    for item in items:
-        twin = seen.setdefault(file_sha256(item.output), item)
-        if twin is not item:
-            raise UserError(
-                f"items '{twin.id}' and '{item.id}' hold the same recording ({twin.output.name} "
-                f"and {item.output.name}); leave one of them out, or record it anew."
-            )
+def write_folds(manifest: Manifest, paths: Sequence[Path], folds: Sequence[Sequence[str]]) -> None:
+    """Write a manifest for each fold, all or none.
 
-
-def doubts(manifest: Manifest, splits: Sequence[str]) -> Iterator[str]:
-    """What two splits of a fold share besides recordings: no leak by itself, and good to know."""
-    for what, key in (("setting of the controls", _setting), ("input and setting", _input)):
-        where: dict[object, set[str]] = {}
-        for item, split in zip(manifest.items, splits, strict=True):
-            where.setdefault(key(item), set()).add(split)
-        shared = sum(len(found) > 1 for found in where.values())
-        if shared and (manifest.controls or key is _input):
-            yield f"the same {what} is in two splits, {shared} times"
-
-
-def _setting(item: Item) -> object:
-    return tuple(sorted((name, shown(value)) for name, value in item.settings.items()))
-
-
-def _input(item: Item) -> object:
-    return item.input.resolve(), _setting(item)
+    Args:
+        manifest: that is divided.
+        paths: in its folder, one a fold.
+        folds: each item's split, in each fold.
+    """
+    with ExitStack() as files:  # renamed in the end
+        for path, splits in zip(paths, folds, strict=True):
+            items = tuple(replace(i, split=s) for i, s in zip(manifest.items, splits, strict=True))
+            replace(manifest, items=items).write(files.enter_context(atomic_write(path)))
 
 
 def ratios_of(text: str) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,11 +81,11 @@ def test_without_stratifying_shares_are_left_to_chance() -> None:
 def manifest(tmp_path: Path) -> Path:
     """Sixteen items without a split, in a table."""
     draw, rows = np.random.default_rng(1), []
-    audio.write(tmp_path / "in.wav", draw.uniform(-0.5, 0.5, (1, 800)).astype(np.float32), 8000)
     for n in range(16):
-        wet = draw.uniform(-0.5, 0.5, (1, 800)).astype(np.float32)
-        audio.write(tmp_path / f"out{n}.wav", wet, 8000)
-        rows.append(f"i{n},in.wav,out{n}.wav,{2 ** (1 + n % 4)},{'ab'[n % 2]}")
+        for name in (f"in{n}.wav", f"out{n}.wav"):
+            samples = draw.uniform(-0.5, 0.5, (1, 800)).astype(np.float32)
+            audio.write(tmp_path / name, samples, 8000)
+        rows.append(f"i{n},in{n}.wav,out{n}.wav,{2 ** (1 + n % 4)},{'ab'[n % 2]}")
     (tmp_path / "items.csv").write_text("id,input,output,ratio,mode\n" + "\n".join(rows) + "\n")
     modes = {"name": "mode", "positions": ["a", "b"]}
     head = {
@@ -131,12 +132,113 @@ def test_what_cannot_be_divided_so_is_a_sentence(
     assert not list(manifest.parent.glob("*fold*"))
 
 
-def test_the_same_recording_in_two_items_is_refused(
+def folds_of(manifest: Path, count: int = 10) -> list[dict[str, str]]:
+    """Each item's split, by its id."""
+    paths = [manifest.with_name(f"manifest-fold{fold}.yaml") for fold in range(count)]
+    return [{item.id: item.split for item in Manifest.read(path).items} for path in paths]
+
+
+def copy_sound(folder: Path, source: str, target: str) -> None:
+    """The same samples in a file of other bytes."""
+    samples, rate = audio.read(folder / source)
+    audio.write(folder / target, samples, rate, "FLOAT")
+    assert (folder / source).read_bytes() != (folder / target).read_bytes()
+
+
+def test_the_same_sound_in_two_items_stays_in_one_split(
     manifest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (manifest.parent / "out3.wav").write_bytes((manifest.parent / "out5.wav").read_bytes())
+    assert main(["split", str(manifest)]) == 0
+    assert any(fold["i3"] != fold["i5"] for fold in folds_of(manifest)), "else nothing is proved"
+    assert "belong together" not in capsys.readouterr().out
+    copy_sound(manifest.parent, "out5.wav", "out3.wav")
+    assert main(["split", str(manifest), "--overwrite", "--stratify", "mode"]) == 0
+    assert "belong together and stay in one split: i3, i5." in capsys.readouterr().out
+    for fold in folds_of(manifest):
+        assert fold["i3"] == fold["i5"]
+        assert Counter(fold.values()) == {"train": 8, "validation": 4, "test": 4}
+
+
+def test_the_same_input_at_the_same_setting_stays_in_one_split(manifest: Path) -> None:
+    copy_sound(manifest.parent, "in1.wav", "in9.wav")  # both at ratio 4, mode b
+    copy_sound(manifest.parent, "in2.wav", "in3.wav")  # at two settings
+    assert main(["split", str(manifest)]) == 0
+    assert all(fold["i1"] == fold["i9"] for fold in folds_of(manifest))
+    assert any(fold["i2"] != fold["i3"] for fold in folds_of(manifest))
+
+
+def test_settings_are_kept_apart_where_it_is_asked_for(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["split", str(manifest)]) == 0
+    assert "more than one split of the first fold: 4; --distinct" in capsys.readouterr().out
+    assert main(["split", str(manifest), "--distinct-settings", "--overwrite"]) == 0
+    assert "more than one split" not in capsys.readouterr().out
+    for fold in folds_of(manifest):
+        assert all(len({fold[f"i{n}"] for n in range(k, 16, 4)}) == 1 for k in range(4))
+        assert Counter(fold.values()) == {"train": 8, "validation": 4, "test": 4}
+
+
+def test_what_belongs_together_and_fills_a_split_alone_is_refused(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(1, 15):
+        copy_sound(manifest.parent, "out0.wav", f"out{n}.wav")
     assert main(["split", str(manifest)]) == 2
-    assert "items 'i3' and 'i5' hold the same recording" in capsys.readouterr().err
+    assert "15 of 16 items belong together" in capsys.readouterr().err
+    assert not list(manifest.parent.glob("*fold*"))
+
+
+def test_settings_of_a_snapshot_cannot_be_kept_apart(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = Manifest.read(manifest)
+    bare = tuple(replace(item, settings={}) for item in whole.items[:3])
+    replace(whole, controls=(), items=bare).write(manifest)
+    assert main(["split", str(manifest), "--ratios", "1/1/1", "--distinct-settings"]) == 2
+    assert "the device has no controls" in capsys.readouterr().err
+
+
+def test_a_failure_while_folds_are_written_leaves_none(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write = [], Manifest.write
+
+    def failing(self: Manifest, path: Path, items_file: str | None = None) -> None:
+        written.append(path)
+        if len(written) == 3:
+            raise OSError("the disk is full")
+        write(self, path, items_file)
+
+    monkeypatch.setattr(Manifest, "write", failing)
+    before = sorted(manifest.parent.iterdir())
+    with pytest.raises(OSError):
+        main(["split", str(manifest)])
+    assert sorted(manifest.parent.iterdir()) == before
+
+
+def test_a_grid_with_one_item_a_setting_is_balanced_in_both_controls_and_shuffled() -> None:
+    by = (Control("threshold", -8, 4), RATIO)
+    grid = [
+        Item(f"{t}-{r}", Path("in"), None, Path(f"{t}-{r}"), {"threshold": t, "ratio": r}, "")
+        for t in (4.0, 0.0, -4.0, -8.0) for r in (2.0, 4.0, 8.0, 16.0)
+    ]  # fmt: skip
+    folds = [divide(grid, (8, 4, 4), 0, fold, by) for fold in range(10)]
+    assert len({tuple(fold) for fold in folds}) > 5
+    for fold in folds:
+        tests = [item for item, split in zip(grid, fold, strict=True) if split == "test"]
+        for name in ("threshold", "ratio"):
+            assert len({item.settings[name] for item in tests}) == 4, "each value once"
+
+
+def test_quartiles_of_a_range_have_their_share_however_the_values_lie() -> None:
+    crowded = [replace(item, settings={"ratio": 2.0, "drive": 10 * (n / 160) ** 4})
+               for n, item in enumerate(items(160))]
+    for fold in range(4):
+        splits = divide(crowded, (8, 1, 1), 0, fold, (DRIVE,))
+        for split, share in (("train", 32), ("validation", 4), ("test", 4)):
+            found = [n // 40 for n in range(160) if splits[n] == split]
+            assert all(abs(found.count(quartile) - share) <= 1 for quartile in range(4))
 
 
 def test_shards_of_items_that_are_in_no_split_are_refused(
@@ -161,9 +263,9 @@ def test_a_table_that_is_written_is_read(manifest: Path, name: str) -> None:
 @pytest.mark.parametrize(("old", "new", "sentence"), [
     ("id,input", "id,in", "items.csv has the unknown column 'in'"),
     ("ratio,mode", "ratio,ratio", "has the column 'ratio' twice"),
-    ("i3,in.wav", "i3,", "items.csv, line 5 lacks the key 'input'"),
-    ("i3,in.wav", "i3,no.wav", "items.csv, line 5, item 'i3': input 'no.wav' is not"),
-    ("i3,in.wav", "i3,../in.wav", "leads out of the manifest's folder"),
+    ("i3,in3.wav", "i3,", "items.csv, line 5 lacks the key 'input'"),
+    ("i3,in3.wav", "i3,no.wav", "items.csv, line 5, item 'i3': input 'no.wav' is not"),
+    ("i3,in3.wav", "i3,../in.wav", "leads out of the manifest's folder"),
     (",16,b", ",17,b", "item 'i3': control 'ratio' = 17 is outside its range"),
     (",16,b", ",16,c", "'mode' = 'c' is none of its positions; give one of a, b"),
     (",16,b", ",,b", "item 'i3': control 'ratio' has no value"),
