@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sptmod_dist.data.controls import Control, normalised_vector, shown
+from sptmod_dist.data.controls import Control, exact, normalised_vector
 from sptmod_dist.errors import UserError
 
 RATIO = Control("ratio", 2, 8, scale="log", unit=":1")
@@ -141,7 +141,7 @@ def test_a_position_is_found_however_it_is_written() -> None:
 
 
 def test_bare_words_that_yaml_takes_for_truth_values_are_explained() -> None:
-    with pytest.raises(UserError, match="true or false; quote them|in quotes"):
+    with pytest.raises(UserError, match="False is not .* in quotes"):
         Control.from_dict({"name": "mode", "positions": [False, True]})
     switch = Control("mode", scale="list", positions=("on", "off"))
     with pytest.raises(UserError, match="True is none of its positions; .* in quotes"):
@@ -152,4 +152,4 @@ def test_bare_words_that_yaml_takes_for_truth_values_are_explained() -> None:
 
 @pytest.mark.parametrize("value", [0.1 + 0.2, 5.0, -4e-7, 1e22, 1 / 3, "fast"])
 def test_a_setting_in_a_table_is_exact(value: Any) -> None:
-    assert value == (shown(value) if isinstance(value, str) else float(shown(value)))
+    assert value == (exact(value) if isinstance(value, str) else float(exact(value)))
