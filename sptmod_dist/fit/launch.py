@@ -16,7 +16,8 @@ from sptmod_dist.errors import UserError
 from sptmod_dist.train.config import TrainConfig
 
 CPU_PROCESSES = 2
-_PATIENCE = 60.0  # seconds for a training to write its checkpoint after a signal
+_GRACE = 10.0  # seconds in which a training ends that a terminal has told to
+_PATIENCE = 60.0  # seconds for a training to write its checkpoint
 
 
 def n_processes(config: TrainConfig, gpus: int, cores: int) -> int:
@@ -67,8 +68,11 @@ def watch(arguments: Sequence[str], variables: Mapping[str, str], run: Path) -> 
     process = subprocess.Popen(arguments, env=dict(variables))
     try:
         code = process.wait()
-    except (KeyboardInterrupt, SystemExit):
-        _end(process)
+    except KeyboardInterrupt:  # a terminal tells the training too, and twice would cut it short
+        _end(process, _GRACE)
+        raise
+    except SystemExit:
+        _end(process, 0.0)
         raise
     if code:
         raise UserError(
@@ -77,15 +81,20 @@ def watch(arguments: Sequence[str], variables: Mapping[str, str], run: Path) -> 
         )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let a training that was asked to stop write its checkpoint; then it must go."""
-    if process.poll() is None:
-        process.terminate()
-    try:
-        process.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """Let a training write its checkpoint; then it must go.
+
+    Args:
+        grace: seconds to wait before it is asked to stop.
+    """
+    for ask, seconds in ((None, grace), (process.terminate, _PATIENCE), (process.kill, None)):
+        if ask is not None:
+            ask()
+        try:
+            process.wait(seconds)
+            return
+        except subprocess.TimeoutExpired:
+            continue
 
 
 def _shares(config: TrainConfig, processes: int) -> bool:

@@ -61,7 +61,11 @@ def fit(
     device = f"what {wet.name} has of {dry.name}"
     manifest = write_recordings(folder.recordings, pair, pieces, device)
     _build(folder, manifest, config, say)
-    trained = train(folder, config, minutes, lambda line: say(f"==> {line}"))
+    try:
+        trained = train(folder, config, minutes, lambda line: say(f"==> {line}"))
+    except (KeyboardInterrupt, SystemExit):
+        say("==> stopped: the same command goes on from the last checkpoint")
+        raise
     if not trained and folder.learned.is_file():
         say(f"==> {out} is done")
         say(folder.learned.read_text().rstrip())

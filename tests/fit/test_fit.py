@@ -129,9 +129,11 @@ def test_a_fit_that_was_stopped_goes_on_where_it_stands(tmp_path, launched, monk
     def stop(*_):
         raise KeyboardInterrupt
 
+    told: list[str] = []
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(launch, "watch", stop)
-        quietly(*pair, out, one_process())
+        fit(*pair, out, one_process(), say=told.append)
+    assert "the same command goes on" in told[-1]
     written = {path: path.stat().st_mtime_ns for path in out.glob("recordings/*")}
     assert written and not (out / "learned.txt").exists()
     assert "best static gain" in quietly(*pair, out, one_process())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -58,22 +59,45 @@ def test_a_training_that_fails_is_said_in_one_sentence():
         launch.watch([sys.executable, "-c", "raise SystemExit(2)"], os.environ, Path("run"))
 
 
-def test_a_call_that_is_stopped_lets_the_training_write_its_checkpoint(tmp_path):
-    started, saved = tmp_path / "started", tmp_path / "saved"
-    program = (
-        "import pathlib, signal, sys, time\n"
-        f"def stop(*_): time.sleep(0.3); pathlib.Path({str(saved)!r}).touch(); sys.exit(85)\n"
-        "signal.signal(signal.SIGTERM, stop)\n"
-        f"pathlib.Path({str(started)!r}).touch()\n"
-        "time.sleep(60)"
-    )
+PROGRAM = """
+import pathlib, signal, sys, time
+asked = []
+def stop(number, frame):
+    asked.append(str(number))
+    time.sleep(0.3)
+    pathlib.Path(sys.argv[1], "saved").write_text(" ".join(asked))
+    sys.exit(85)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, stop)
+pathlib.Path(sys.argv[1], "started").touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_call_that_is_stopped_lets_the_training_write_its_checkpoint(
+    tmp_path, monkeypatch, told
+):
+    """A terminal tells the training, too, which is not to be asked twice; a plain kill does not."""
+    monkeypatch.setattr(launch, "_GRACE", 10.0 if told else 0.01)
+    real = subprocess.Popen
+    started: list[subprocess.Popen] = []
+
+    def popen(*arguments, **options):
+        started.append(real(*arguments, **options))
+        return started[0]
 
     def interrupt() -> None:
-        while not started.exists():
+        while not (tmp_path / "started").exists():
             time.sleep(0.02)
+        if told:
+            started[0].send_signal(signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
+    monkeypatch.setattr(subprocess, "Popen", popen)
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        launch.watch([sys.executable, "-c", program], os.environ, Path("run"))
-    assert saved.exists()
+        launch.watch([sys.executable, "-c", PROGRAM, str(tmp_path)], os.environ, Path("run"))
+    expected = signal.SIGINT if told else signal.SIGTERM
+    assert (tmp_path / "saved").read_text() == str(int(expected))
+    assert started[0].poll() == 85
