@@ -10,8 +10,6 @@ or be empty. It must not know of devices.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,6 +19,7 @@ from pathlib import Path
 from sptmod_dist.capture.controls_file import read_controls, write_controls
 from sptmod_dist.capture.sheet import sheet
 from sptmod_dist.data.controls import Control, Setting, exact, normalised_vector
+from sptmod_dist.data.csv_rows import csv_text, read_rows, value_of
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
 from sptmod_dist.names import advice
@@ -100,36 +99,25 @@ def _columns(controls: Sequence[Control]) -> list[str]:
 
 
 def _table(controls: Sequence[Control], takes: Sequence[Take]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_columns(controls))
+    rows: list[list[object]] = [[*_columns(controls)]]
     for take in takes:
-        settings = [take.settings[control.name] for control in controls]
-        vector = normalised_vector(controls, take.settings)
-        places = [f"{place:.6f}" for place in vector]
-        writer.writerow([take.number, take.id, take.stimulus, *map(exact, settings), *places])
-    return text.getvalue()
+        settings = [exact(take.settings[control.name]) for control in controls]
+        places = [f"{place:.6f}" for place in normalised_vector(controls, take.settings)]
+        rows.append([take.number, take.id, take.stimulus, *settings, *places])
+    return csv_text(rows)
 
 
 def _takes(path: Path, controls: Sequence[Control]) -> tuple[Take, ...]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as text ({error}); plan anew.") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    takes: list[Take] = []
-    try:
-        header = next(reader, [])
-        _check_header(path, header, _columns(controls))
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                row = _row(f"{path}, line {reader.line_num}", header, cells)
-                takes.append(_take(f"{path}, line {reader.line_num}", row, controls, takes))
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: {error}; save it as CSV anew.") from None
+    header, rows = read_rows(path)
+    _check_header(path, header, _columns(controls))
+    takes: dict[str, Take] = {}
+    for number, (where, cells) in enumerate(rows, 1):
+        take = _take(where, cells, controls, number)
+        if takes.setdefault(take.id, take) is not take:
+            raise UserError(f"{where}: id {take.id!r} stands twice; rename one.")
     if not takes:
         raise UserError(f"{path} lists no takes; plan anew.")
-    return tuple(takes)
+    return tuple(takes.values())
 
 
 def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
@@ -140,29 +128,20 @@ def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> 
                 f"{advice(name, columns)}"
             )
     for name in columns:
-        if header.count(name) != 1:
-            times = "twice" if name in header else "not"
-            raise UserError(f"{path} has the column '{name}' {times}; it must stand there once.")
-
-
-def _row(where: str, header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
-    if len(cells) != len(header):
-        raise UserError(f"{where} has {len(cells)} cells under {len(header)} columns; correct it.")
-    return {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+        if name not in header:
+            raise UserError(f"{path} has no column '{name}'; add it, or plan anew.")
 
 
 def _take(
-    where: str, row: dict[str, str], controls: Sequence[Control], before: Sequence[Take]
+    where: str, row: dict[str, str], controls: Sequence[Control], expected: int
 ) -> Take:
     number, seed = (_whole(where, name, row[name]) for name in ("take", "stimulus"))
-    if number != len(before) + 1:
-        raise UserError(f"{where}: take is {number}, and {len(before) + 1} comes here; renumber.")
+    if number != expected:
+        raise UserError(f"{where}: take is {number}, and {expected} comes here; renumber.")
     if not re.fullmatch(r"\w[\w.+=-]*", row["id"]):  # ids become file names
         raise UserError(f"{where}: id {row['id']!r} is no plain name; use letters, digits and - _.")
-    if any(take.id == row["id"] for take in before):
-        raise UserError(f"{where}: id {row['id']!r} stands twice; rename one.")
     try:
-        settings = {c.name: c.setting(_value(row[c.name])) for c in controls}
+        settings = {c.name: c.setting(value_of(row[c.name])) for c in controls}
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     for control in controls:
@@ -173,7 +152,7 @@ def _take(
 def _check_normalised(where: str, control: Control, value: Setting, row: dict[str, str]) -> None:
     name = f"{control.name}{_NORMALISED}"
     right = control.normalise(value)
-    given = _value(row[name])
+    given = value_of(row[name])
     if given != "" and (isinstance(given, str) or not abs(given - right) <= _TOLERANCE):
         raise UserError(
             f"{where}: {name} is {row[name]}, and {control.name} {row[control.name]} makes "
@@ -185,10 +164,3 @@ def _whole(where: str, name: str, text: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text):
         raise UserError(f"{where}: {name} is {text!r}, which is no whole number; correct it.")
     return int(text)
-
-
-def _value(text: str) -> Setting:
-    try:
-        return float(text)
-    except ValueError:
-        return text

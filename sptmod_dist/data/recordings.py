@@ -98,21 +98,20 @@ class Manifest:
             items_file: list the items in a table of this name beside it, `.csv` or `.jsonl`.
         """
         path = Path(path)
-        entries: Any = [_item_dict(item, self.path.parent) for item in self.items]
-        if items_file is not None:
-            write_table(path.parent / items_file, entries, [c.name for c in self.controls])
-            entries = items_file
+        entries = [_item_dict(item, self.path.parent) for item in self.items]
         top = {
             "format": FORMAT,
             "sample_rate": self.sample_rate,
             "device": self.device,
             "controls": [control.to_dict() for control in self.controls],
-            "items": entries,
+            "items": items_file or entries,
         }
         with atomic_write(path) as temporary:
             temporary.write_text(
                 yaml.safe_dump(top, sort_keys=False, allow_unicode=True), encoding="utf-8"
             )
+            if items_file is not None:  # in place just before the manifest that names it
+                write_table(path.parent / items_file, entries, [c.name for c in self.controls])
 
     def of_split(self, split: str) -> tuple[Item, ...]:
         """The items of one split, in the manifest's order."""
@@ -184,7 +183,7 @@ def _item(path: Path, entry: Any, where: str, controls: tuple[Control, ...]) -> 
         raise UserError(
             f"{where}: id {name!r} is no plain name; use letters, digits and - _ . only."
         )
-    where = f"{where.partition(', item ')[0]}, item '{name}'"
+    where = re.sub(r", item \d+$", "", where) + f", item '{name}'"
     split = entry.get("split", "")
     if split not in ("", *SPLITS):
         raise UserError(f"{where}: split {brief(split)} is unknown; use {', '.join(SPLITS)}.")
@@ -238,9 +237,13 @@ def _check_apart(path: Path, items: list[Item]) -> None:
         twin = outputs.setdefault(item.output.resolve(), item)
         if twin is not item:
             raise UserError(
-                f"{path}: '{item.output.name}' is the output of '{twin.id}' ({twin.split}) and of "
-                f"'{item.id}' ({item.split}); a recording belongs to one item and one split."
+                f"{path}: '{item.output.name}' is the output of {_named(twin)} and of "
+                f"{_named(item)}; a recording belongs to one item and one split."
             )
+
+
+def _named(item: Item) -> str:
+    return f"'{item.id}' ({item.split})" if item.split else f"'{item.id}'"
 
 
 def _list(path: Path, top: dict[str, Any], key: str) -> list[Any]:

@@ -102,7 +102,7 @@ def test_the_sheet_shows_what_to_turn_and_hides_nothing(controls: Path) -> None:
     (lambda t: t.replace("2,item-001,1", "2,item-001,-1"), "stimulus is '-1'"),
     (lambda t: t.replace("2,item-001,1,", "2,item-001,1,9,"), "line 3 has 12 cells under 11"),
     (lambda t: t.splitlines()[0] + "\n", "lists no takes"),
-    (lambda t: "", "has the column 'take' not"),
+    (lambda t: "", "has no column 'take'"),
     (lambda t: t + '"', "save it as CSV anew"),
 ])
 def test_a_table_that_was_edited_into_nonsense_is_refused_by_its_line(
