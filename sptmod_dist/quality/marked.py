@@ -35,6 +35,19 @@ class Marked:
         return first, second
 
     @property
+    def distance(self) -> float:
+        """Of the dry's markers, in samples."""
+        return self.dry[1].position - self.dry[0].position
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Names of the markers that the wet lacks."""
+        names = ("start marker", "end marker")
+        return tuple(
+            name for name, found in zip(names, self.wet, strict=True) if found is None
+        )
+
+    @property
     def content(self) -> tuple[int, int]:
         """The content's first sample in the dry, and the one after its last."""
         moved = round(self.dry[0].position) - self.layout.start_marker

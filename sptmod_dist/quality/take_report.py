@@ -49,6 +49,8 @@ class TakeReport:
     """RMS of the wet while the dry is silent, in dB of full scale."""
     best_esr: float | None = None
     """The error-to-signal ratio that the device's own noise leaves to a perfect model."""
+    noise_from: str = ""
+    """What tells `best_esr`: `repeats` of the dry, or `silence` alone."""
     gain_db: tuple[float, float] | None = None
     """The gain's lowest and highest value, in dB, stray moments left out."""
     content: tuple[int, int] | None = None
