@@ -164,7 +164,7 @@ def test_closing_ends_what_runs_and_starts_nothing_more() -> None:
     device.close()
     thread.join(10)
     assert not thread.is_alive() and "code -9" in str(faults[0])
-    with pytest.raises(UserError, match="ended"):
+    with pytest.raises(UserError, match="the capture was ended"):
         device.process(noise(), RATE, take())
 
 
