@@ -145,10 +145,10 @@ class Control:
             return self.positions[round(place * (len(self.positions) - 1))]
         low, high = self._range
         if self.scale == "log":
-            value = low * (high / low) ** place
+            value = float(f"{low * (high / low) ** place:.14g}")  # what was round stays so
         else:
-            value = low + place * (high - low)
-        return min(max(float(f"{value:.12g}"), low), high)  # what was round stays so
+            value = round(low + place * (high - low), 12 - math.ceil(math.log10(high - low)))
+        return min(max(value, low), high)
 
     def in_words(self) -> str:
         """All that decides what a model sees; equal words mean equal vectors."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,30 @@ def test_an_order_holds_every_take_once_and_turns_no_more_knobs(
 def test_switches_are_turned_as_seldom_as_can_be() -> None:
     places = designs.latin_hypercube((RATIO, KNEE), 48, 0)
     assert designs.turns(places[designs.easy_order(places)]) == 11  # twelve settings, 4 takes each
+
+
+@pytest.mark.parametrize("control", [
+    Control("a", -0.001, 0.001),
+    Control("a", 20, 20_000, "log"),
+    Control("a", 1 / 3, 2 / 3),
+    Control("a", 1e9, 1e9 + 1),
+])
+@pytest.mark.parametrize("count", [1, 3, 160])
+def test_round_values_stay_in_their_strata_whatever_the_range(control: Control, count: int) -> None:
+    places = designs.latin_hypercube((control,), count, 0)[:, 0]
+    values = [control.at(float(place)) for place in places]
+    strata = [int(control.normalise(value) * count) for value in values]
+    assert sorted(strata) == list(range(count))
+
+
+def test_fewer_knobs_are_worth_any_way() -> None:
+    places = np.array([[0.0, 0.0], [0.1, 0.1], [1.0, 0.0], [1.0, 1.0]])
+    assert designs.easy_order(places).tolist() in ([0, 2, 3, 1], [1, 0, 2, 3], [1, 3, 2, 0])
+
+
+def test_an_order_of_a_thousand_takes_is_found_in_little_time() -> None:
+    places = np.random.default_rng(0).random((1000, 4)).round(1)
+    began = time.process_time()
+    order = designs.easy_order(places)
+    assert time.process_time() - began < 5
+    assert designs.turns(places[order]) < 0.6 * designs.turns(places)

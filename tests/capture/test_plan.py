@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,68 @@ def test_a_file_of_controls_that_is_none_is_refused(
     with pytest.raises(UserError) as refused:
         read_controls(tmp_path / "c.yaml")
     assert sentence in str(refused.value)
+
+
+def test_a_setting_may_be_edited_and_what_follows_from_it_left_empty(controls: Path) -> None:
+    made = plan(controls, "snapshot", "--items", "2", "--control", "attack=1")
+    table = made.folder / "plan.csv"
+    place = f"{made.controls[0].normalise(-4):.6f}"
+    text = table.read_text().replace(",-4,", ",-3,", 1).replace(f",{place},", ",,", 1)
+    table.write_text(text.replace("\n", "\r\n"), encoding="utf-8-sig", newline="")
+    assert [take.settings["threshold"] for take in Plan.read(made.folder).takes] == [-3, -4]
+
+
+def test_values_of_a_hypercube_are_round_and_exact_in_the_table(controls: Path) -> None:
+    made = plan(controls, "lhs", "--items", "40")
+    for name, digits in (("threshold", 4), ("attack", 3)):
+        values = [take.settings[name] for take in made.takes]
+        assert all(len(f"{value}".strip("-").replace(".", "")) <= digits for value in values)
+
+
+def test_a_file_of_controls_in_the_session_keeps_its_comments(controls: Path) -> None:
+    session = controls.parent / "session"
+    session.mkdir()
+    mine = "# the grey one\n" + CONTROLS
+    (session / "controls.yaml").write_text(mine)
+    assert main(["plan", "lhs", str(session / "controls.yaml"), str(session), "--items", "3"]) == 0
+    assert (session / "controls.yaml").read_text() == mine
+
+
+def test_another_file_of_controls_is_not_written_over_unasked(
+    controls: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = controls.parent / "session"
+    session.mkdir()
+    (session / "controls.yaml").write_text(CONTROLS.replace("30", "40"))
+    assert main(["plan", "lhs", str(controls), str(session), "--items", "3"]) == 2
+    assert "plan with it, or add --overwrite" in capsys.readouterr().err
+    assert "40" in (session / "controls.yaml").read_text()
+    assert main(["plan", "lhs", str(controls), str(session), "--items", "3", "--overwrite"]) == 0
+    assert "40" not in (session / "controls.yaml").read_text()
+
+
+def test_a_plan_is_replaced_whole_or_not_at_all(
+    controls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan(controls, "lhs", "--items", "3")
+    before = {path.name: path.read_bytes() for path in made.folder.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sptmod_dist.capture.plan.write_controls", full)
+    controls_now = (replace(made.controls[0], unit="dBu"), *made.controls[1:])
+    with pytest.raises(OSError):
+        Plan(made.folder, controls_now, made.takes[:1]).write(made.folder)
+    assert before == {path.name: path.read_bytes() for path in made.folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["take", "id", "stimulus", "a_normalised"])
+def test_a_control_with_the_name_of_another_column_is_refused(tmp_path: Path, name: str) -> None:
+    controls = (Control("a", 0, 1), Control(name, 0, 1))
+    with pytest.raises(UserError, match=f"another column '{name}'"):
+        Plan(tmp_path, controls, (Take(1, "x", 0, {"a": 0.5, name: 0.5}),)).write(tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_default_is_a_setting() -> None:
