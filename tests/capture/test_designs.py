@@ -93,3 +93,19 @@ def test_an_order_of_a_thousand_takes_is_found_in_little_time() -> None:
     order = designs.easy_order(places)
     assert time.process_time() - began < 5
     assert designs.turns(places[order]) < 0.6 * designs.turns(places)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_piece_of_an_order_is_better_turned_round(seed: int) -> None:
+    places = designs.latin_hypercube(SPACES[-1], 30, seed)
+    ordered = places[designs.easy_order(places)]
+
+    def work(rows: np.ndarray) -> float:
+        ways = np.abs(np.diff(rows, axis=0))
+        return float((ways > 1e-9).sum() + ways.sum() / (4 * 5))
+
+    for start in range(1, 29):
+        for stop in range(start + 2, 31):
+            other = ordered.copy()
+            other[start:stop] = ordered[start:stop][::-1]
+            assert work(other) > work(ordered) - 1e-8

@@ -179,6 +179,15 @@ def test_settings_are_kept_apart_where_it_is_asked_for(
         assert Counter(fold.values()) == {"train": 8, "validation": 4, "test": 4}
 
 
+@pytest.mark.parametrize("together", [4, 8])
+def test_items_that_belong_together_leave_the_counts_as_they_were(together: int) -> None:
+    families = [[n] for n in range(16 - together)] + [list(range(16 - together, 16))]
+    for fold in range(30):
+        splits = divide(items(16), (8, 4, 4), 0, fold, (DRIVE,), families)
+        assert Counter(splits) == {"train": 8, "validation": 4, "test": 4}
+        assert len(set(splits[-together:])) == 1
+
+
 def test_what_belongs_together_and_fills_a_split_alone_is_refused(
     manifest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
