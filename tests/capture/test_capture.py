@@ -127,7 +127,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("call", range(12))
+@pytest.mark.parametrize("call", range(7))
 def test_a_capture_that_ends_at_any_step_goes_on_to_the_same_bytes(
     call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,10 +152,11 @@ def test_a_capture_that_ends_at_any_step_goes_on_to_the_same_bytes(
     with monkeypatch.context() as patched:
         patched.setattr("os.replace", stepping("replace"))
         patched.setattr(Journal, "add", stepping("add"))
-        try:
+        if call < 6:  # for each of two takes: not there any more, its file, its line
+            with pytest.raises(Killed):
+                capture(tmp_path / "killed", Amplifier(), workers=1)
+        else:
             capture(tmp_path / "killed", Amplifier(), workers=1)
-        except Killed:
-            pass
     capture(tmp_path / "killed", Amplifier())
     assert sums(tmp_path / "killed") == sums(tmp_path / "whole")
 
