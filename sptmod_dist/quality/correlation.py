@@ -44,9 +44,13 @@ class Track:
     signs: np.ndarray
     """-1 where the wet is turned over."""
 
+    broad: np.ndarray
+    """Whether the dry has enough of a spectrum there: a steady tone has not."""
+
     def at(self, rows: np.ndarray) -> Track:
         """Some of the windows."""
-        return Track(self.middles[rows], self.delays[rows], self.trust[rows], self.signs[rows])
+        parts = (self.middles, self.delays, self.trust, self.signs, self.broad)
+        return Track(*(part[rows] for part in parts))
 
     def trusted(self) -> Track:
         """The windows that say something."""
@@ -55,7 +59,7 @@ class Track:
     def improve(self, rows: np.ndarray, other: Track) -> None:
         """Take from another track of the windows `rows` what stands out more."""
         better = other.trust > self.trust[rows]
-        for name in ("delays", "trust", "signs"):
+        for name in ("delays", "trust", "signs", "broad"):
             getattr(self, name)[rows[better]] = getattr(other, name)[better]
 
 
@@ -110,14 +114,16 @@ def track(dry: np.ndarray, wet: np.ndarray, rate: int, starts: np.ndarray, delay
         dry `[T]`, wet `[T']`, starts `[W]`
     """
     size = window_size(rate)
-    nothing = np.zeros((2, len(starts)))
+    nothing = np.zeros((3, len(starts)))
     found = Track(starts + size / 2, np.full(len(starts), float(delay)), *nothing)
     shift = round(delay)
     inside = np.flatnonzero((starts + shift >= 0) & (starts + shift + size <= len(wet)))
     for at in range(0, len(inside), _CHUNK):
         rows = inside[at : at + _CHUNK]
-        late, found.trust[rows], found.signs[rows] = _windows(dry, wet, starts[rows], shift, size)
+        late, trust, signs, breadth = _windows(dry, wet, starts[rows], shift, size)
         found.delays[rows] = shift + late
+        found.trust[rows] = trust * np.minimum(1.0, breadth / _BROAD)
+        found.signs[rows], found.broad[rows] = signs, breadth >= _BROAD
     return found
 
 
@@ -144,8 +150,8 @@ def _onset_scores(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 def _windows(
     dry: np.ndarray, wet: np.ndarray, starts: np.ndarray, shift: int, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Delay beyond the shift, trust and sign of each window, `[W]` each."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Delay beyond the shift, how much it stands out, sign and breadth of each window, `[W]`."""
     taper = np.hanning(size).astype(np.float32)
     before = np.stack([dry[start : start + size] for start in starts]) * taper
     after = np.stack([wet[start : start + size] for start in starts + shift]) * taper
@@ -160,10 +166,9 @@ def _windows(
     signs = np.where(peak < 0, -1.0, 1.0)
     total = np.abs(white).sum(axis=1) * 2 / size
     trust = (np.abs(peak) - _second(np.abs(curve), best)) / np.maximum(total, 1e-20)
-    trust *= np.minimum(1.0, _breadth(spectra) / _BROAD)
     whole = best - lags
     fraction = _fractions(white, whole, signs, size)
-    return whole + fraction, trust, signs
+    return whole + fraction, trust, signs, _breadth(spectra)
 
 
 def _whiten(spectra: np.ndarray) -> np.ndarray:

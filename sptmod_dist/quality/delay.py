@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sptmod_dist.quality.correlation import TRUSTED, Track, grid, rough_delays, track, window_size
-from sptmod_dist.quality.drift import find_steps, place_step, slope_of
+from sptmod_dist.quality.drift import NEIGHBOURS, find_steps, place_step, slope_of
 from sptmod_dist.quality.marked import Marked
 from sptmod_dist.quality.take_report import Step
 
@@ -21,7 +21,7 @@ RELATED, RELATED_PART = 3, 0.05
 MOST_SLOPE = 5e-4
 """The worst clocks are ten times better."""
 _SURE = 4.0
-_MANY, _EXACT = 20, 0.02
+_FEW, _MANY, _EXACT = 8, 20, 0.02
 _LEAST_GAP, _GAP_PART = 8, 0.1
 """Windows, and the part of the file, without a trusted one: then another delay is looked for."""
 
@@ -59,12 +59,14 @@ def find_timing(dry: np.ndarray, wet: np.ndarray, rate: int, marked: Marked | No
     ends = _ends(marked)
     found = _follow(dry, wet, rate, ends)
     points = _with_ends(found, ends)
-    slope = slope_of(points.middles, points.delays)
+    line = found if len(found.delays) >= _FEW else points
+    slope = slope_of(line.middles, line.delays)
     if not ends and not _related(found, slope, len(grid(len(dry), rate))):
         return Timing(0.0, "none", 0.0, 1, (), found)
     known = ends[1][1] - ends[0][1] if len(ends) == 2 else None
     polarity = _polarity(found, marked)
-    steps = _steps(dry, wet, rate, points, slope, known, polarity)
+    weighted = _with_ends(found, ends, NEIGHBOURS)
+    steps = _steps(dry, wet, rate, weighted, slope, known, polarity)
     if known is not None and not steps:
         slope = known / (ends[1][0] - ends[0][0])
     elif known is None and abs(slope) * len(dry) < _SURE * _spread(points, slope):
@@ -117,12 +119,13 @@ def _follow(
 
 
 def _gaps(found: Track) -> list[tuple[int, int]]:
-    """The long stretches without a trusted window, as first and last window."""
-    trusted = np.flatnonzero(found.trust >= TRUSTED)
-    edges = np.concatenate([[-1], trusted, [len(found.trust)]])
-    least = max(_LEAST_GAP, _GAP_PART * len(found.trust))
+    """The long stretches of sound without a trusted window, as first and last window."""
+    sounding = np.flatnonzero(found.broad)
+    trusted = np.flatnonzero(found.trust[sounding] >= TRUSTED)
+    edges = np.concatenate([[-1], trusted, [len(sounding)]])
+    least = max(_LEAST_GAP, _GAP_PART * len(sounding))
     return [
-        (int(a) + 1, int(b) - 1)
+        (int(sounding[a + 1]), int(sounding[b - 1]))
         for a, b in zip(edges[:-1], edges[1:], strict=True)
         if b - a - 1 >= least
     ]
@@ -132,19 +135,17 @@ def _joined(first: Track, second: Track) -> Track:
     return Track(
         *(
             np.concatenate([getattr(first, name), getattr(second, name)])
-            for name in ("middles", "delays", "trust", "signs")
+            for name in ("middles", "delays", "trust", "signs", "broad")
         )
     )
 
 
-def _with_ends(found: Track, ends: list[tuple[float, float]]) -> Track:
-    """The windows and the markers, in order."""
-    sign = np.ones(1)
+def _with_ends(found: Track, ends: list[tuple[float, float]], times: int = 1) -> Track:
+    """The windows and the markers, in order; a marker counts as often as `times` says."""
     made = found
     for place, delay in ends:
-        marker = Track(np.array([place]), np.array([delay]), sign, sign)
-        before = len(found.middles) == 0 or place < found.middles[0]
-        made = _joined(marker, made) if before else _joined(made, marker)
+        sure = np.ones(times)
+        made = _joined(made, Track(place * sure, delay * sure, sure, sure, sure))
     return made.at(np.argsort(made.middles, kind="stable"))
 
 

@@ -10,7 +10,8 @@ import numpy as np
 SURE_SAMPLES = 16
 """A step of so many is believed in any case. A device with filters delays bright sounds and dull
 ones differently, by a few samples."""
-_NEIGHBOURS = 5  # windows a side that a step is told from
+NEIGHBOURS = 5
+"""Windows a side that a step is told from."""
 _LEAST_STEP = 0.75
 _CLEAR = 8.0  # times the windows' usual distance from their median
 _OFF_WHOLE = 0.3  # samples get lost whole
@@ -97,7 +98,7 @@ def place_step(
 def _edges(level: np.ndarray) -> list[int]:
     """The windows at which the median of some windows differs from that of some before, each the
     sharpest of its surroundings."""
-    n = _NEIGHBOURS
+    n = NEIGHBOURS
     if len(level) < 2 * n:
         return []
     jumps = np.zeros(len(level))
@@ -113,14 +114,14 @@ def _edges(level: np.ndarray) -> list[int]:
 def _apart(edges: list[int]) -> list[int]:
     """Without what comes back within a few windows: music that is alike elsewhere."""
     for at in range(len(edges) - 1):
-        if edges[at + 1] - edges[at] < _NEIGHBOURS:
+        if edges[at + 1] - edges[at] < NEIGHBOURS:
             return _apart(edges[:at] + edges[at + 2 :])
     return edges
 
 
 def _sharpest(level: np.ndarray, at: int) -> int:
     """Of the windows near `at` the first that is nearer to what comes after."""
-    n = _NEIGHBOURS
+    n = NEIGHBOURS
     before, after = np.median(level[at - n : at]), np.median(level[at : at + n])
     costs = [
         np.abs(level[at - n : edge] - before).sum() + np.abs(level[edge : at + n] - after).sum()

@@ -13,11 +13,12 @@ from sptmod_dist.quality.frames import Frames
 LEAST_FRAMES = 3
 """Frames that are dead as a whole: a dropout of 5 ms has four."""
 _BESIDE = 5  # frames a side that show how it should be
-_DEEP_DB = 15.0  # below the lowest gain that the device has elsewhere
-_ABRUPT_DB = 20.0  # within two frames
+_ABRUPT_DB = 15.0  # within two frames
+_EVEN_DB = 6.0  # before that
+_WELL_HEARD = 1e-5
+_OFTEN = 0.01
 _FALL = 0.05  # of the wet's power: a wave that is cut flat at its top stands still there
 _STEADY = 0.1  # the dry's power in the dropout, of that beside it
-_NOISE = 10.0  # what should be heard, over the noise
 _HEARD = 1e-8
 _SILENT = 1e-9  # -90 dB
 _QUIETEST = 0.5
@@ -35,15 +36,24 @@ def find_dropouts(frames: Frames, noise: float | None) -> list[float]:
         return []
     floor = float(np.percentile(frames.moving, _QUIETEST)) if noise is None else noise
     gain = 10 * np.log10(frames.moving / np.maximum(frames.dry, _HEARD) + 1e-16)
-    lowest = float(np.percentile(gain[heard], 5))
-    audible = frames.dry * 10 ** (lowest / 10) > _NOISE * floor
-    silent = frames.moving < max(_SILENT, 4 * floor)
-    dead = heard & audible & silent & (gain < lowest - _DEEP_DB)
-    return [
-        float(frames.seconds[first])
+    dead = heard & (frames.moving < max(_SILENT, 2 * floor))
+    cuts = [
+        (first, last)
         for first, last in _runs(dead)
         if _is_cut(frames.dry, gain, heard, first, last) and _falls(frames, first, last)
     ]
+    if _closes(frames.dry, dead, cuts):
+        return []
+    return [float(frames.seconds[first]) for first, _ in cuts]
+
+
+def _closes(power: np.ndarray, dead: np.ndarray, cuts: list[tuple[int, int]]) -> bool:
+    """Whether the device is a gate: often silent while the dry is well heard, besides the cuts. A
+    fast one shuts as a dropout does."""
+    shut = dead & (power > _WELL_HEARD)
+    for first, last in cuts:
+        shut[first:last] = False
+    return bool(shut.sum() > _OFTEN * (power > _WELL_HEARD).sum())
 
 
 def _runs(dead: np.ndarray) -> list[tuple[int, int]]:
@@ -63,11 +73,12 @@ def _is_cut(
     if not (heard[before].all() and heard[after].all()):
         return False
     inside = float(gain[first:last].max())
-    beside = min(float(np.median(gain[before])), float(np.median(gain[after])))
+    sides = float(np.median(gain[before])), float(np.median(gain[after]))
+    sudden = gain[first - 2] > sides[0] - _EVEN_DB and gain[last + 1] > sides[1] - _EVEN_DB
     steady = np.median(power[first:last]) >= _STEADY * max(
         np.median(power[before]), np.median(power[after])
     )
-    return bool(steady and beside - inside >= _ABRUPT_DB)
+    return bool(steady and sudden and min(sides) - inside >= _ABRUPT_DB)
 
 
 def _falls(frames: Frames, first: int, last: int) -> bool:
