@@ -20,6 +20,7 @@ from sptmod_dist.capture.controls_file import read_controls, write_controls
 from sptmod_dist.capture.sheet import sheet
 from sptmod_dist.data.controls import Control, Setting, exact, normalised_vector
 from sptmod_dist.data.csv_rows import csv_text, read_rows, value_of
+from sptmod_dist.data.item_tables import FIELDS
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
 from sptmod_dist.names import advice
@@ -93,8 +94,11 @@ def _columns(controls: Sequence[Control]) -> list[str]:
     names = [control.name for control in controls]
     columns = ["take", "id", "stimulus", *names, *(f"{name}{_NORMALISED}" for name in names)]
     for name in names:
-        if columns.count(name) > 1:
-            raise UserError(f"{TABLE} has another column '{name}'; rename the control '{name}'.")
+        if columns.count(name) > 1 or name in FIELDS:  # the recordings' table comes hours later
+            raise UserError(
+                f"the tables of takes and recordings have another column '{name}'; rename the "
+                f"control '{name}' in {CONTROLS}, such as to {name}_knob."
+            )
     return columns
 
 

@@ -13,6 +13,7 @@ from sptmod_dist.capture.controls_file import read_controls, write_controls
 from sptmod_dist.capture.plan import Plan, Take
 from sptmod_dist.cli import main
 from sptmod_dist.data.controls import Control
+from sptmod_dist.data.item_tables import FIELDS
 from sptmod_dist.errors import UserError
 
 CONTROLS = """\
@@ -225,7 +226,7 @@ def test_a_plan_is_replaced_whole_or_not_at_all(
     assert before == {path.name: path.read_bytes() for path in made.folder.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["take", "id", "stimulus", "a_normalised"])
+@pytest.mark.parametrize("name", ["take", "id", "stimulus", "a_normalised", *FIELDS[1:]])
 def test_a_control_with_the_name_of_another_column_is_refused(tmp_path: Path, name: str) -> None:
     controls = (Control("a", 0, 1), Control(name, 0, 1))
     with pytest.raises(UserError, match=f"another column '{name}'"):
