@@ -23,6 +23,7 @@ from sptmod_dist.capture.session import Session
 from sptmod_dist.capture.stimuli import Stimuli
 from sptmod_dist.errors import UserError
 from sptmod_dist.quality.align import align
+from sptmod_dist.quality.sketch import Sketch, make_sketch
 from sptmod_dist.quality.take_check import TakeReport, check_take
 
 _VERSION = 1
@@ -65,6 +66,8 @@ class Capture:
         self._session, self._device, self._stimuli = session, device, stimuli
         self._alignment, self._say = alignment or Alignment(), say
         self._about = device.describe()
+        self.sketches: dict[str, Sketch] = {}
+        """Of the takes that this run recorded, by id, for their comparison at the end."""
         self._delay: float | None = None
         self._stopped = threading.Event()
 
@@ -132,6 +135,7 @@ class Capture:
             self._delay = report.latency
             self._compare_latency(report)
         made = align(dry, wet.audio, rate, self._rounded(report), **vars(self._alignment))
+        self.sketches[take.id] = make_sketch(made.dry, made.wet, rate)
         digest, found = self._digest(take), report.to_dict()
         self._session.store(take, self._about, digest, made.dry, made.wet, rate, found)
         return report

@@ -63,7 +63,7 @@ def parser() -> ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Record, or write the file to play.
+    """Record, or write the file to play; 2 where the takes together show a fault.
 
     Raises:
         UserError: options that do not fit, and as `Capture.run`.
@@ -123,15 +123,16 @@ def _record(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -
     session = Session(options.session, plan)
     alignment = Alignment(options.fraction, options.polarity)
     workers = options.workers or min(8, os.cpu_count() or 1)
-    Capture(session, device, stimuli, alignment).run(there, workers)
+    capture = Capture(session, device, stimuli, alignment)
+    capture.run(there, workers)
     if missing:
         names = ", ".join(take.id for take in missing)
         raise UserError(
             f"{options.what} has no file for {len(missing)} of {len(takes)} takes: {names}; the "
             "others are done: record these, and run the same command again."
         )
-    finish(session, device.describe(), stimuli.rate)
-    return 0
+    sound = finish(session, device.describe(), stimuli.rate, capture.sketches, workers)
+    return 0 if sound else UserError.code
 
 
 def _device(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> Device:

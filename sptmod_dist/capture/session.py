@@ -129,6 +129,12 @@ class Session:
         )
         self._left.discard(take.id)
 
+    def files(self, take: Take) -> tuple[Path, Path]:
+        """The dry and the wet of a take that is there."""
+        entry = self.journal.get(take.id)
+        assert entry is not None
+        return self.dry / entry["dry"], self.wet / f"{take.id}.wav"
+
     def results(self, takes: Iterable[Take]) -> dict[str, dict[str, Any]]:
         """What the checks found, by the take's id."""
         entries = {take.id: self.journal.get(take.id) for take in takes}
@@ -138,9 +144,7 @@ class Session:
         """All takes as items, in a CSV, none in a split yet."""
         items = []
         for take in self.plan.takes:
-            entry = self.journal.get(take.id)
-            assert entry is not None
-            dry, wet = self.dry / entry["dry"], self.wet / f"{take.id}.wav"
+            dry, wet = self.files(take)
             items.append(Item(take.id, dry, None, wet, dict(take.settings), ""))
         Manifest(self.manifest, rate, device, self.plan.controls, tuple(items)).write(
             self.manifest, items_file="items.csv"

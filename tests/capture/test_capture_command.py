@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from sptmod_dist.errors import UserError
 from tests.capture.sessions import CONTENT, GAIN, RATE, content, delayed, plan_of
 
 FILES = "shutil.copy(sys.argv[1], sys.argv[2])"
-COPY = f"python3 -c 'import sys, shutil; {FILES}' {{input}} {{output}} {{gain}}"
+COPY = f"'{sys.executable}' -c 'import sys, shutil; {FILES}' {{input}} {{output}} {{gain}}"
 
 
 def no_word(line: str) -> None:
@@ -145,3 +147,20 @@ def test_a_folder_without_a_plan_is_refused(
         Plan.read(tmp_path)
     assert main(["capture", str(tmp_path), "plugin", "Gain"]) == 2
     assert "plan" in capsys.readouterr().err
+
+
+def test_takes_that_no_control_moves_end_with_a_fault_and_nothing_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every take is copied: the gain is said and not done."""
+    plan_of(tmp_path, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    assert main(["capture", str(tmp_path), "command", COPY]) == 2
+    assert "fault: All takes sound alike" in capsys.readouterr().out
+    assert len(Manifest.read(tmp_path / "manifest.yaml").items) == 8
+    report = json.loads((tmp_path / "checks/report.json").read_text())
+    assert {finding["severity"] for finding in report["together"]} == {"fault", "doubt"}
+    assert set(report["takes"]) == {f"item-{number:03}" for number in range(8)}
+    before = [(tmp_path / "wet/item-000.wav").stat().st_mtime_ns, report]
+    assert main(["capture", str(tmp_path), "command", COPY]) == 2  # from the files, the same
+    report = json.loads((tmp_path / "checks/report.json").read_text())
+    assert [(tmp_path / "wet/item-000.wav").stat().st_mtime_ns, report] == before
