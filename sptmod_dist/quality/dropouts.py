@@ -17,6 +17,7 @@ _ABRUPT_DB = 15.0  # within two frames
 _EVEN_DB = 6.0  # before that
 _WELL_HEARD = 1e-5
 _OFTEN = 0.01
+_SPARE_DB = 10.0
 _FALL = 0.05  # of the wet's power: a wave that is cut flat at its top stands still there
 _STEADY = 0.1  # the dry's power in the dropout, of that beside it
 _HEARD = 1e-8
@@ -36,24 +37,30 @@ def find_dropouts(frames: Frames, noise: float | None) -> list[float]:
         return []
     floor = float(np.percentile(frames.moving, _QUIETEST)) if noise is None else noise
     gain = 10 * np.log10(frames.moving / np.maximum(frames.dry, _HEARD) + 1e-16)
-    dead = heard & (frames.moving < max(_SILENT, 2 * floor))
+    limit = max(_SILENT, 2 * floor)
+    dead = heard & (frames.moving < limit)
     cuts = [
         (first, last)
         for first, last in _runs(dead)
         if _is_cut(frames.dry, gain, heard, first, last) and _falls(frames, first, last)
     ]
-    if _closes(frames.dry, dead, cuts):
+    if not cuts or _closes(frames, gain, limit, cuts):
         return []
     return [float(frames.seconds[first]) for first, _ in cuts]
 
 
-def _closes(power: np.ndarray, dead: np.ndarray, cuts: list[tuple[int, int]]) -> bool:
-    """Whether the device is a gate: often silent while the dry is well heard, besides the cuts. A
-    fast one shuts as a dropout does."""
-    shut = dead & (power > _WELL_HEARD)
+def _closes(
+    frames: Frames, gain: np.ndarray, limit: float, cuts: list[tuple[int, int]]
+) -> bool:
+    """Whether the device is a gate, of which a fast one shuts as a dropout does: besides the cuts,
+    it is often silent where the gain beside the cuts would let the dry be heard."""
+    usual = np.median([gain[first - 1 - _BESIDE : first - 1] for first, _ in cuts])
+    audible = frames.dry * 10 ** ((usual - _SPARE_DB) / 10) > 2 * limit
+    audible &= frames.dry > _WELL_HEARD
+    shut = audible & (frames.wet < limit)
     for first, last in cuts:
         shut[first:last] = False
-    return bool(shut.sum() > _OFTEN * (power > _WELL_HEARD).sum())
+    return bool(shut.sum() > _OFTEN * audible.sum())
 
 
 def _runs(dead: np.ndarray) -> list[tuple[int, int]]:

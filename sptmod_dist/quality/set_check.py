@@ -12,26 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from sptmod_dist.quality.findings import Finding
-from sptmod_dist.quality.settings_fit import Components, Settings, components
+from sptmod_dist.quality.misfits import LEAST_TAKES, MOVES_DB, Misfits, moves, shift_of
+from sptmod_dist.quality.settings_fit import components
 from sptmod_dist.quality.sketch import WINDOWS_A_SECOND, Sketch
 from sptmod_dist.quality.take_report import TakeReport
 
-LEAST_TAKES = 6
-"""Fewer do not tell what is usual."""
 SHARED_SECONDS = 4
 """Of the dry that all takes have in common at their beginning, to be compared moment by moment."""
-MOVES_DB = 0.05
-"""RMS by which takes must differ before anything is said to move."""
-SURE, OFF_DB = 25.0, 0.5
-"""By how much the log probability of all takes must grow when a take is left out or two are
-exchanged, and by how many dB these must be off."""
-_TELLS = 2.0
-"""By how much it must fall when a control that does something is unknown."""
-_SUSPECTS, _TRIED = 8, 4
-_FITTING = 4.0
-"""Typical distances by which takes may be off in their right places."""
-_SHIFTED = 0.5
-"""Of the variance that the settings of the take before or after must explain more."""
 _SHOWN = 5
 
 
@@ -66,12 +53,12 @@ def check_set(entries: Sequence[Entry], controls: Sequence[str]) -> tuple[Findin
     parts = components(features, MOVES_DB)
     if parts.values.shape[1] == 0:
         return (*found, *_stands_still(controls))
+    shift = shift_of(vectors, parts)
+    if shift:
+        return (*found, _shifted(shift))
+    search = Misfits(vectors, features)
     names = [entry.name for entry in sound]
-    return (
-        *found,
-        *_misfits(names, vectors, parts, features),
-        *_inert(controls, vectors, parts, features, [entry.sketch for entry in sound]),
-    )
+    return (*found, *_misfits(names, search), *_inert(controls, search))
 
 
 def _copies(entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -107,7 +94,7 @@ def _latencies(entries: Sequence[Entry]) -> Iterator[Finding]:
     if 0 < len(others) <= len(late) // 5:
         yield Finding(
             "doubt",
-            f"{_listed([entries[n].name for n in others])} {_have(others)} another latency "
+            f"{_listed([entries[n].name for n in others.tolist()])} {_have(others)} another latency "
             f"({late[others[0]]:.1f} samples) than the rest ({usual:.1f}).",
             "Listen to the beginnings; it is in order where recordings were started by hand.",
         )
@@ -149,20 +136,8 @@ def _stands_still(controls: Sequence[str]) -> Iterator[Finding]:
         )
 
 
-def _misfits(
-    names: Sequence[str], vectors: np.ndarray, parts: Components, features: np.ndarray
-) -> Iterator[Finding]:
+def _misfits(names: Sequence[str], search: Misfits) -> Iterator[Finding]:
     """Takes that sound unlike what their settings and the others let expect."""
-    shift = _shift(vectors, parts)
-    if shift:
-        yield Finding(
-            "fault",
-            f"The takes fit the settings of the take {'after' if shift > 0 else 'before'} them, "
-            "from the first to the last.",
-            "Look for a take that is missing or doubled near the beginning, and name them anew.",
-        )
-        return
-    search = _Search(vectors, features)
     for first, second in search.exchanged:
         yield Finding(
             "fault",
@@ -180,100 +155,20 @@ def _misfits(
         )
 
 
-def _shift(vectors: np.ndarray, parts: Components) -> int:
-    """1 or -1 where the settings of the next take, or the one before, explain far more."""
-    if vectors.shape[1] == 0 or len(vectors) < 2 * LEAST_TAKES:
-        return 0
-    values = parts.values[:, :1]
-    explained = {
-        step: float(Settings(np.roll(vectors, -step, axis=0)).fit(values).explained[0])
-        for step in (0, 1, -1)
-    }
-    best = max((1, -1), key=lambda step: explained[step])
-    return best if explained[best] > max(explained[0], 0.0) + _SHIFTED else 0
+def _shifted(shift: int) -> Finding:
+    return Finding(
+        "fault",
+        f"The takes fit the settings of the take {'after' if shift > 0 else 'before'} them, from "
+        "the first to the last.",
+        "Look for a take that is missing or doubled near the beginning, and name them anew.",
+    )
 
 
-class _Search:
-    """Exchanged pairs first, then single takes that are off, each left out before the next.
-
-    What is found makes all other takes by far more probable.
-    """
-
-    def __init__(self, vectors: np.ndarray, features: np.ndarray) -> None:
-        self.settings, self.features = Settings(vectors), features.copy()
-        self.exchanged: list[tuple[int, int]] = []
-        self.off: list[int] = []
-        self.left = list(range(len(vectors)))
-        most = len(vectors) // 8 + 1
-        while len(self.exchanged) < most and self._exchange():
-            pass
-        while len(self.off) < most and self._leave_out():
-            pass
-        self.off.sort()
-
-    def _exchange(self) -> bool:
-        parts = components(self.features, MOVES_DB)
-        fit = self.settings.fit(parts.values)
-        suspects = np.argsort(-fit.scores())[:_SUSPECTS].tolist()
-        pairs = {(min(a, b), max(a, b)) for a in suspects for b in range(len(self.left)) if a != b}
-        likely = [pair for pair in pairs if self._apart(pair) > OFF_DB]
-        gains = {pair: fit.evidence_of(_swapped(parts.values, pair)) for pair in sorted(likely)}
-        tried = []
-        for pair in sorted(gains, key=lambda pair: -gains[pair])[:_TRIED]:
-            after = self.settings.fit(_swapped(parts.values, pair))
-            if max(after.scores()[list(pair)]) < _FITTING:
-                tried.append((after.evidence - fit.evidence, pair))
-        gain, best = max(tried, default=(0.0, (0, 0)))
-        if gain < SURE:
-            return False
-        self.features = _swapped(self.features, best)
-        self.exchanged.append(best)
-        return True
-
-    def _apart(self, pair: tuple[int, int]) -> float:
-        """By how many dB two takes differ."""
-        return _rms(self.features[pair[0]] - self.features[pair[1]])
-
-    def _leave_out(self) -> bool:
-        parts = components(self.features[self.left], MOVES_DB)
-        if parts.values.shape[1] == 0 or len(self.left) < LEAST_TAKES:
-            return False
-        fit = self.settings.fit(parts.values)
-        share = fit.evidence / len(self.left)
-        tried = []
-        for number in np.argsort(-fit.scores())[:_TRIED].tolist():
-            others = self.settings.without(number)
-            gain = others.fit(np.delete(parts.values, number, axis=0)).evidence - fit.evidence
-            if _rms(fit.errors[number] * parts.sizes, 1) > OFF_DB:
-                tried.append((gain + share, number, others))
-        gain, worst, others = max(tried, key=lambda one: one[0], default=(0.0, 0, self.settings))
-        if gain < SURE:
-            return False
-        self.off.append(self.left.pop(worst))
-        self.settings = others
-        return True
-
-
-def _swapped(rows: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
-    made = rows.copy()
-    made[list(pair)] = rows[list(pair[::-1])]
-    return made
-
-
-def _rms(values: np.ndarray, count: int | None = None) -> float:
-    return float(np.sqrt(np.square(values).sum() / (count or values.size)))
-
-
-def _inert(
-    controls: Sequence[str],
-    vectors: np.ndarray,
-    parts: Components,
-    features: np.ndarray,
-    sketches: Sequence[Sketch | None],
-) -> Iterator[Finding]:
+def _inert(controls: Sequence[str], search: Misfits) -> Iterator[Finding]:
     """Controls without which the takes can be told as well."""
+    vectors = search.settings.vectors
     turned = [n for n in range(len(controls)) if np.ptp(vectors[:, n]) > 0]
-    still = [controls[n] for n in turned if not _moves(n, vectors, parts, features)]
+    still = [controls[n] for n in turned if not moves(n, search, len(turned))]
     if still and len(still) == len(turned):
         yield Finding(
             "doubt",
@@ -286,24 +181,6 @@ def _inert(
             f"{_listed(still)} {'move' if len(still) > 1 else 'moves'} nothing that can be told.",
             "Check the connection; leave out a control that does nothing.",
         )
-
-
-def _moves(
-    number: int, vectors: np.ndarray, parts: Components, features: np.ndarray
-) -> bool:
-    """Whether a control does something: by takes that differ in it alone, else by how much worse
-    the takes are told without it."""
-    rest = np.delete(vectors, number, axis=1)
-    pairs = [
-        (a, b)
-        for a in range(len(vectors))
-        for b in range(a)
-        if vectors[a, number] != vectors[b, number] and np.array_equal(rest[a], rest[b])
-    ]
-    if pairs:
-        return max(_rms(features[a] - features[b]) for a, b in pairs) > MOVES_DB
-    known, unknown = (Settings(known).fit(parts.values) for known in (vectors, rest))
-    return known.evidence > unknown.evidence + _TELLS
 
 
 def _have(some: np.ndarray) -> str:

@@ -1,0 +1,144 @@
+"""Takes against their settings: which are exchanged, which stand elsewhere, which controls move.
+
+Takes are rows of features in dB, settings rows of numbers from 0 to 1. It knows nothing of audio.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sptmod_dist.quality.settings_fit import Components, Settings, components
+
+LEAST_TAKES = 6
+"""Fewer do not tell what is usual."""
+MOVES_DB = 0.05
+"""RMS by which takes must differ before anything is said to move."""
+SURE, OFF_DB = 25.0, 0.5
+"""By how much the log probability of all takes must grow when a take is left out or two are
+exchanged, and by how many dB these must be off."""
+_TELLS = 2.0
+"""By how much it must fall when a control that does something is unknown."""
+_TAKES_A_CONTROL = 8
+_SUSPECTS, _TRIED = 8, 4
+_FITTING = 4.0
+"""Typical distances by which takes may be off in their right places."""
+_SHIFTED = 0.5
+"""Of the variance that the settings of the take before or after must explain more."""
+
+
+def shift_of(vectors: np.ndarray, parts: Components) -> int:
+    """1 or -1 where the settings of the next take, or the one before, explain far more.
+
+    Shape:
+        vectors `[N, n]`, in the order of recording
+    """
+    if vectors.shape[1] == 0 or len(vectors) < 2 * LEAST_TAKES:
+        return 0
+    values = parts.values[:, :1]
+    explained = {
+        step: float(Settings(np.roll(vectors, -step, axis=0)).fit(values).explained[0])
+        for step in (0, 1, -1)
+    }
+    best = max((1, -1), key=lambda step: explained[step])
+    return best if explained[best] > max(explained[0], 0.0) + _SHIFTED else 0
+
+
+class Misfits:
+    """Exchanged pairs first, then single takes that are off, each left out before the next.
+
+    What is found makes all other takes by far more probable: `exchanged` pairs and single ones
+    that are `off`. `left` are the rest, in the right places from then on.
+
+    Shape:
+        vectors `[N, n]`, features `[N, F]`
+    """
+
+    def __init__(self, vectors: np.ndarray, features: np.ndarray) -> None:
+        self.settings, self.features = Settings(vectors), features.copy()
+        self.exchanged: list[tuple[int, int]] = []
+        self.off: list[int] = []
+        self.left = list(range(len(vectors)))
+        most = len(vectors) // 8 + 1
+        while len(self.exchanged) < most and self._exchange():
+            pass
+        while len(self.off) < most and self._leave_out():
+            pass
+        self.off.sort()
+
+    def _exchange(self) -> bool:
+        parts = components(self.features, MOVES_DB)
+        fit = self.settings.fit(parts.values)
+        suspects = np.argsort(-fit.scores())[:_SUSPECTS].tolist()
+        pairs = {(min(a, b), max(a, b)) for a in suspects for b in range(len(self.left)) if a != b}
+        likely = [pair for pair in pairs if self._apart(pair) > OFF_DB]
+        gains = {pair: fit.evidence_of(_swapped(parts.values, pair)) for pair in sorted(likely)}
+        tried = []
+        for pair in sorted(gains, key=lambda pair: -gains[pair])[:_TRIED]:
+            after = self.settings.fit(_swapped(parts.values, pair))
+            if max(after.scores()[list(pair)]) < _FITTING:
+                tried.append((after.evidence - fit.evidence, pair))
+        gain, best = max(tried, default=(0.0, (0, 0)))
+        if gain < SURE:
+            return False
+        self.features = _swapped(self.features, best)
+        self.exchanged.append(best)
+        return True
+
+    def _apart(self, pair: tuple[int, int]) -> float:
+        """By how many dB two takes differ."""
+        return _rms(self.features[pair[0]] - self.features[pair[1]])
+
+    def _leave_out(self) -> bool:
+        parts = components(self.features[self.left], MOVES_DB)
+        if parts.values.shape[1] == 0 or len(self.left) < LEAST_TAKES:
+            return False
+        fit = self.settings.fit(parts.values)
+        share = fit.evidence / len(self.left)
+        tried = []
+        for number in np.argsort(-fit.scores())[:_TRIED].tolist():
+            others = self.settings.without(number)
+            gain = others.fit(np.delete(parts.values, number, axis=0)).evidence - fit.evidence
+            if _rms(fit.errors[number] * parts.sizes, 1) > OFF_DB:
+                tried.append((gain + share, number, others))
+        gain, worst, others = max(tried, key=lambda one: one[0], default=(0.0, 0, self.settings))
+        if gain < SURE:
+            return False
+        self.off.append(self.left.pop(worst))
+        self.settings = others
+        return True
+
+
+def moves(number: int, search: Misfits, turned: int) -> bool:
+    """Whether a control does something: by takes that differ in it alone, else by how much less
+    probable the takes are where it is unknown. Too few takes tell nothing: then it does.
+
+    Args:
+        number: of the control.
+        search: after which the takes are in their places.
+        turned: how many controls were turned in all.
+    """
+    vectors, features = search.settings.vectors, search.features[search.left]
+    rest = np.delete(vectors, number, axis=1)
+    alone = [
+        _rms(features[a] - features[b])
+        for a in range(len(vectors))
+        for b in np.flatnonzero((rest[:a] == rest[a]).all(axis=1))
+        if vectors[a, number] != vectors[b, number]
+    ]
+    if alone:
+        return max(alone) > MOVES_DB
+    if len(vectors) < _TAKES_A_CONTROL * turned:
+        return True
+    values = components(features, MOVES_DB).values
+    known, unknown = search.settings.fit(values), Settings(rest).fit(values)
+    return known.evidence > unknown.evidence + _TELLS
+
+
+def _swapped(rows: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
+    made = rows.copy()
+    made[list(pair)] = rows[list(pair[::-1])]
+    return made
+
+
+def _rms(values: np.ndarray, count: int | None = None) -> float:
+    return float(np.sqrt(np.square(values).sum() / (count or values.size)))
