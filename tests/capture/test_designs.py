@@ -87,6 +87,13 @@ def test_fewer_knobs_are_worth_any_way() -> None:
     assert designs.easy_order(places).tolist() in ([0, 2, 3, 1], [1, 0, 2, 3], [1, 3, 2, 0])
 
 
+def test_an_order_is_better_than_always_going_to_the_nearest() -> None:
+    """Which needs 19 turns here, since it leaves takes behind."""
+    grid = np.random.default_rng(4).permutation(designs.grid([[0, 0.5, 1], [0, 0.5, 1], [0, 1]]))
+    assert designs.turns(grid[designs.easy_order(grid)]) == len(grid) - 1
+    assert designs.turns(grid) > len(grid)
+
+
 def test_an_order_of_a_thousand_takes_is_found_in_little_time() -> None:
     places = np.random.default_rng(0).random((1000, 4)).round(1)
     began = time.process_time()

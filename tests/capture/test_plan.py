@@ -150,8 +150,9 @@ def test_a_plan_is_not_written_over_unasked(
 ) -> None:
     made = plan(controls, "lhs", "--items", "3")
     before = (made.folder / "plan.csv").read_bytes()
-    assert main(["plan", "lhs", str(controls), str(made.folder), "--seed", "1"]) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    for given in (controls, made.folder / "controls.yaml"):
+        assert main(["plan", "lhs", str(given), str(made.folder), "--seed", "1"]) == 2
+        assert "holds a plan already; add --overwrite" in capsys.readouterr().err
     assert (made.folder / "plan.csv").read_bytes() == before
     plan(controls, "lhs", "--items", "3", "--seed", "1", "--overwrite")
     assert (made.folder / "plan.csv").read_bytes() != before
