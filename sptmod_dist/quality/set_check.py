@@ -90,11 +90,11 @@ def _latencies(entries: Sequence[Entry]) -> Iterator[Finding]:
     if len(late) < LEAST_TAKES:
         return
     usual = float(np.median(late))
-    others = np.flatnonzero(np.abs(late - usual) > 1.0)
+    others = np.flatnonzero(np.abs(late - usual) > 1.0).tolist()
     if 0 < len(others) <= len(late) // 5:
         yield Finding(
             "doubt",
-            f"{_listed([entries[n].name for n in others.tolist()])} {_have(others)} another latency "
+            f"{_listed([entries[n].name for n in others])} {_have(others)} another latency "
             f"({late[others[0]]:.1f} samples) than the rest ({usual:.1f}).",
             "Listen to the beginnings; it is in order where recordings were started by hand.",
         )
@@ -183,7 +183,7 @@ def _inert(controls: Sequence[str], search: Misfits) -> Iterator[Finding]:
         )
 
 
-def _have(some: np.ndarray) -> str:
+def _have(some: Sequence[int]) -> str:
     return "have" if len(some) > 1 else "has"
 
 

@@ -79,10 +79,10 @@ class Settings:
         Shape:
             values `[N, d]`
         """
-        chosen = [
-            max(self._inverses, key=lambda inverse, y=column: _evidence(inverse, y))
-            for column in values.T
-        ]
+        chosen = []
+        for column in values.T:
+            probable = [_evidence(inverse, column) for inverse in self._inverses]
+            chosen.append(self._inverses[int(np.argmax(probable))])
         return Fit(values, chosen)
 
     def without(self, number: int) -> Settings:
