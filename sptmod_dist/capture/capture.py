@@ -71,21 +71,24 @@ class Capture:
         self._delay: float | None = None
         self._stopped = threading.Event()
 
-    def run(self, takes: Sequence[Take], workers: int) -> None:
+    def run(self, takes: Sequence[Take], workers: int, overwrite: bool = False) -> None:
         """Record what is missing of these takes, or out of date.
 
         Args:
             takes: of the session's plan.
             workers: threads, each with a take in memory.
+            overwrite: whether takes of another device may be replaced.
 
         Raises:
-            UserError: the device refuses a setting or fails, or a take is unfit.
+            UserError: the session has takes of another device, this one refuses a setting or fails,
+                or a take is unfit.
         """
         self._device.check(takes)
+        if not overwrite:
+            self._refuse_other_device()
         left = self._session.begin(self._about, {take.id: self._digest(take) for take in takes})
         self._delay = self._known_delay()
-        if len(left) < len(takes):
-            self._say(f"{len(takes) - len(left)} of {len(takes)} takes are there already.")
+        self._tell_left(takes, left)
         begun = time.monotonic()
         with self._closing():
             unfit = [fault for fault in self._record(left, workers) if fault]
@@ -93,6 +96,22 @@ class Capture:
             raise Unfit(" ".join(map(str, unfit)))
         if left:
             self._say(f"Recorded {len(left)} takes in {time.monotonic() - begun:.0f} s.")
+
+    def _refuse_other_device(self) -> None:
+        for take in self._session.plan.takes:
+            entry = self._session.done(take)
+            if entry and entry["device"] != self._about:
+                raise UserError(
+                    f"{self._session.folder} holds takes of another device ({entry['device']}): "
+                    "plan another session for this one, or add --overwrite to replace them."
+                )
+
+    def _tell_left(self, takes: Sequence[Take], left: Sequence[Take]) -> None:
+        old = sum(self._session.done(take) is not None for take in left)
+        if len(left) < len(takes):
+            self._say(f"{len(takes) - len(left)} of {len(takes)} takes are there already.")
+        if old:
+            self._say(f"{old} are out of date: settings, stimulus or alignment have changed.")
 
     def _record(self, left: Sequence[Take], workers: int) -> Iterator[Unfit | None]:
         if left:
@@ -162,7 +181,7 @@ class Capture:
             return
         differ = abs(report.latency - stated) > _NEAR
         self._say(
-            f"The device reports a delay of {stated} samples, and {report.latency:.1f} were "
+            f"The device reports a delay of {stated} samples, and {_tenths(report.latency)} were "
             f"measured{'; what was measured counts' if differ else ''}."
         )
 
@@ -203,7 +222,11 @@ def summary(report: TakeReport) -> str:
     """A take in half a line."""
     doubts = report.of("doubt")
     more = f", {len(doubts)} doubt{'s' * (len(doubts) > 1)}" if doubts else ""
-    return f"{report.verdict}, delay {report.latency:.1f} samples{more}"
+    return f"{report.verdict}, delay {_tenths(report.latency)} samples{more}"
+
+
+def _tenths(samples: float) -> str:
+    return f"{round(samples, 1) + 0.0:.1f}"  # of -0.0, 0.0
 
 
 def _bare(sentence: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KINDS = ("plugin", "command", "recordings", "play")
 OWN = {
     "map": "plugin", "set": "plugin", "name": "plugin", "limit": "command",
-    "pause": "play", "overwrite": "play",
+    "pause": "play", "hardware": "recordings",
 }  # fmt: skip
 """Options that one kind alone has."""
 PAUSE = 10.0
@@ -55,7 +55,10 @@ def parser() -> ArgumentParser:
     parser.add_argument("--name", help="which plug-in, where a file holds several")
     parser.add_argument("--limit", type=float, help="seconds that a command may take for a take")
     parser.add_argument("--pause", type=float, help=f"seconds before a take to play; {PAUSE:g}")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file to play")
+    parser.add_argument("--hardware", metavar="TEXT", help="what was recorded, for the manifest")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace takes of another device, or the file"
+    )
     parser.add_argument("--fraction", action="store_true", help="remove parts of a sample, too")
     parser.add_argument("--polarity", action="store_true", help="turn what comes out inverted")
     parser.add_argument("--workers", type=int, help="takes at once; one a core, at most 8")
@@ -118,13 +121,14 @@ def _record(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -
 
     device = _device(options, plan, takes, stimuli)
     print(f"Recording {len(takes)} takes: {device.describe()}.")
-    missing = getattr(device, "missing", ())
-    there = [take for take in takes if take not in missing]
+    absent = getattr(device, "missing", ())
+    there = [take for take in takes if take not in absent]
     session = Session(options.session, plan)
     alignment = Alignment(options.fraction, options.polarity)
     workers = options.workers or min(8, os.cpu_count() or 1)
     capture = Capture(session, device, stimuli, alignment)
-    capture.run(there, workers)
+    capture.run(there, workers, options.overwrite)
+    missing = [take for take in absent if take in session.missing()]
     if missing:
         names = ", ".join(take.id for take in missing)
         raise UserError(
@@ -161,9 +165,10 @@ def _recordings(options: Any, takes: Sequence[Take], stimuli: Stimuli) -> Device
     from sptmod_dist.capture.long_recording import LongRecording
     from sptmod_dist.capture.recorded import RecordedFiles
 
+    about = options.hardware or ""
     if Path(options.what).is_dir():
-        return RecordedFiles(options.what, takes)
-    return LongRecording(options.what, takes, stimuli.layout())
+        return RecordedFiles(options.what, takes, about)
+    return LongRecording(options.what, takes, stimuli.layout(), about)
 
 
 def _chosen(plan: Plan, text: str | None) -> list[Take]:

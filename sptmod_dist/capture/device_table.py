@@ -5,11 +5,14 @@ It must not know of takes or of audio.
 
 from __future__ import annotations
 
-from sptmod_dist.capture.parameters import Parameter, plain_name
+from sptmod_dist.capture.parameters import KNOB, Parameter, plain_name
 from sptmod_dist.capture.plugin import Host
 from sptmod_dist.data.controls import Control
+from sptmod_dist.data.item_tables import FIELDS
 
 _HEAD = ("parameter", "range", "unit", "steps", "default", "")
+RESERVED = ("take", "stimulus", *FIELDS)
+"""Columns of the tables of takes and items."""
 _LOG_UNITS = {"ms", "s", "hz", "khz", ":1"}
 _WIDE = 9.0
 """A range whose end is so many times its begin is better planned in ratios, if its unit is heard
@@ -37,8 +40,9 @@ def draft(host: Host) -> tuple[Control, ...]:
 
 
 def _control(known: Parameter) -> Control | None:
+    name = f"{known.name}_{KNOB}" if known.name in RESERVED else known.name
     if len(known.choices) > 1:
-        return Control(known.name, scale="list", positions=known.choices, default=known.default)
+        return Control(name, scale="list", positions=known.choices, default=known.default)
     if known.choices or known.minimum is None or known.maximum is None:
         return None
     assert isinstance(known.default, float)
@@ -46,7 +50,7 @@ def _control(known: Parameter) -> Control | None:
     unit = known.unit or (":1" if "ratio" in plain_name(known.name) else "")
     wide = known.minimum > 0 and known.maximum / known.minimum > _WIDE
     scale = "log" if wide and unit.casefold() in _LOG_UNITS else "linear"
-    return Control(known.name, known.minimum, known.maximum, scale, unit, default=default)
+    return Control(name, known.minimum, known.maximum, scale, unit, default=default)
 
 
 def _row(known: Parameter) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from sptmod_dist import audio as audio_files
 from sptmod_dist.capture.device import Wet
 from sptmod_dist.capture.markers import Found, Layout, find_in_blocks
 from sptmod_dist.capture.plan import Take
-from sptmod_dist.capture.recorded import state_of
+from sptmod_dist.capture.recorded import state_of, told
 from sptmod_dist.errors import UserError
 
 MARGIN_SECONDS = 0.25
@@ -35,6 +35,7 @@ class LongRecording:
         path: of the recording.
         takes: that it holds, in order.
         layout: of the stimulus, at its rate.
+        about: what was recorded, for people.
 
     Raises:
         UserError: another rate than the stimulus, or not two markers for each take.
@@ -44,8 +45,10 @@ class LongRecording:
     by_hand = True
     missing: tuple[Take, ...] = ()
 
-    def __init__(self, path: str | Path, takes: Sequence[Take], layout: Layout) -> None:
-        self.path, self.layout = Path(path), layout
+    def __init__(
+        self, path: str | Path, takes: Sequence[Take], layout: Layout, about: str = ""
+    ) -> None:
+        self.path, self.layout, self._about = Path(path), layout, about
         rate = audio_files.info(self.path).rate
         if rate != layout.rate:
             raise UserError(
@@ -66,8 +69,8 @@ class LongRecording:
         return Wet(_cut(self.path, first, audio.shape[1] + margin), rate)
 
     def describe(self) -> str:
-        """That people recorded it: they know what."""
-        return "recordings, one long file"
+        """That people recorded it, and what they say it was."""
+        return told(self._about)
 
     def fingerprint(self, take: Take) -> str:
         """The file as it is now, and the place in it."""
@@ -134,7 +137,7 @@ def _complaint(
     path: Path,
 ) -> str:
     """Which take lacks a marker, where that can be said."""
-    told = f"{path} holds {len(whole)} whole takes between two markers, of {len(takes)}"
+    fact = f"{path} holds {len(whole)} whole takes between two markers, of {len(takes)}"
     if len(passes) == len(takes):
         halves = [
             f"take {take.number} ({take.id}) lacks a marker near "
@@ -142,15 +145,15 @@ def _complaint(
             for take, found in zip(takes, passes, strict=True)
             if not found.end
         ]
-        return f"{told}: {', '.join(halves)}; record {'it' if len(halves) == 1 else 'them'} again."
+        return f"{fact}: {', '.join(halves)}; record {'it' if len(halves) == 1 else 'them'} again."
     if len(whole) > len(takes):
-        return f"{told} in the plan; cut out what was repeated, or check --takes."
+        return f"{fact} in the plan; cut out what was repeated, or check --takes."
     places = [found.start.position / layout.rate for found in whole if found.start]
     gap = _widest_gap(places)
     after = "" if gap is None else f", the widest gap is after take {takes[gap].number}, at " + (
         clock(places[gap])
     )
-    return f"{told}{after}; record what is missing, or say with --takes which it holds."
+    return f"{fact}{after}; record what is missing, or say with --takes which it holds."
 
 
 def _widest_gap(places: Sequence[float]) -> int | None:

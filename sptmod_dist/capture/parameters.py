@@ -14,6 +14,8 @@ from sptmod_dist.data.controls import Control
 from sptmod_dist.errors import UserError
 from sptmod_dist.names import advice
 
+KNOB = "knob"
+"""Ends the name of a control whose parameter has a name that tables need, such as `sidechain`."""
 UNITS = ("db", "ms", "sec", "seconds", "s", "khz", "hz", "percent", "frames", "semitones", "st")
 _TIMES_AND_LEVELS = {"db", "ms", "s", "hz", "khz", "%"}
 """Units that one value cannot have two of: 5 s are not 5 ms."""
@@ -155,7 +157,7 @@ def _check_pair(
 
 def _unitless(name: str) -> str:
     words = re.split(r"[\W_]+", name.casefold().strip())
-    while len(words) > 1 and words[-1] in (*UNITS, ""):
+    while len(words) > 1 and words[-1] in (*UNITS, KNOB, ""):
         words.pop()
     return "".join(words)
 

@@ -25,6 +25,7 @@ class RecordedFiles:
     Args:
         folder: where the files are.
         takes: of the plan; those without a file are `missing`.
+        about: what was recorded, for people.
 
     Raises:
         UserError: two files for a take, or no file for any.
@@ -33,8 +34,8 @@ class RecordedFiles:
     latency: int | None = None
     by_hand = True
 
-    def __init__(self, folder: str | Path, takes: Sequence[Take]) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, takes: Sequence[Take], about: str = "") -> None:
+        self.folder, self._about = Path(folder), about
         self._files = _files_of(self.folder, takes)
         self.missing = tuple(take for take in takes if take.id not in self._files)
         if len(self.missing) == len(takes):
@@ -57,8 +58,8 @@ class RecordedFiles:
         return Wet(*audio_files.read(self._files[take.id]))
 
     def describe(self) -> str:
-        """That people recorded it: they know what."""
-        return "recordings, one file a take"
+        """That people recorded it, and what they say it was."""
+        return told(self._about)
 
     def fingerprint(self, take: Take) -> str:
         """The file as it is now."""
@@ -102,7 +103,12 @@ def _number(stem: str) -> int | None:
     return int(numbers[0]) if len(numbers) == 1 else None
 
 
+def told(about: str) -> str:
+    """How recordings are described, in whatever files they came."""
+    return f"recordings: {about}" if about.strip() else "recordings"
+
+
 def state_of(path: Path) -> str:
     """A file as it is now: when it is replaced, this changes."""
-    told = path.stat()
-    return f"{path.name} {told.st_size} {told.st_mtime_ns}"
+    now = path.stat()
+    return f"{path.name} {now.st_size} {now.st_mtime_ns}"

@@ -61,7 +61,10 @@ def finish(
         )
     else:
         session.write_manifest(rate, device)
-        say(f"Wrote {session.manifest}: {len(takes)} items.")
+        say(
+            f"Wrote {session.manifest}: {len(takes)} items; `sptmod-dist split {session.manifest}` "
+            "divides them."
+        )
     return not any(finding.severity == "fault" for finding in together)
 
 
@@ -112,8 +115,8 @@ def _tell(
     found: Mapping[str, Any], together: Sequence[Finding], say: Callable[[str], None]
 ) -> None:
     doubts = [
-        f"{finding['severity']}: {finding['what']} {finding['remedy']}".rstrip()
-        for report in found.values()
+        f"{finding['severity']}: {name}: {finding['what']} {finding['remedy']}".rstrip()
+        for name, report in found.items()
         for finding in report["findings"]
         if finding["severity"] == "doubt"
     ]

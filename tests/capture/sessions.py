@@ -97,6 +97,7 @@ def capture(
     numbers: Sequence[int] | None = None,
     alignment: Alignment | None = None,
     workers: int = 2,
+    overwrite: bool = False,
 ) -> tuple[Session, list[str]]:
     """Run a capture over the takes with these numbers, all without: the session and what was
     said."""
@@ -105,5 +106,5 @@ def capture(
     said: list[str] = []
     stimuli = make_missing(folder / "stimulus", [take.stimulus for take in takes])
     session = Session(folder, plan)
-    Capture(session, device, stimuli, alignment, said.append).run(takes, workers)
+    Capture(session, device, stimuli, alignment, said.append).run(takes, workers, overwrite)
     return session, said

@@ -88,18 +88,22 @@ def test_a_dry_file_that_is_gone_is_made_again(tmp_path: Path) -> None:
     assert sums(tmp_path) == before
 
 
-def test_what_another_device_recorded_is_out_of_date(tmp_path: Path) -> None:
+def test_what_another_device_recorded_is_replaced_only_when_asked(tmp_path: Path) -> None:
     plan_of(tmp_path, GAINS)
     session, _ = capture(tmp_path, Amplifier())
     session.write_manifest(RATE, "amplifier 1")
     device = Amplifier(version=2)
-    capture(tmp_path, device, [1, 2])
+    before = sums(tmp_path)
+    with pytest.raises(UserError, match=r"takes of another device \(amplifier 1\)"):
+        capture(tmp_path, device, [1, 2])
+    assert sums(tmp_path) == before and session.manifest.exists() and not device.recorded
+    capture(tmp_path, device, [1, 2], overwrite=True)
     assert sorted(device.recorded) == ["item-000", "item-001"]
     assert not session.manifest.exists()  # its items are of two devices
-    again, _ = capture(tmp_path, Amplifier(version=2), [1, 2])
+    again, _ = capture(tmp_path, Amplifier(version=2), [1, 2], overwrite=True)
     assert [take.id for take in again.missing()] == ["item-002", "item-003"]
     rest = Amplifier(version=2)
-    capture(tmp_path, rest)
+    capture(tmp_path, rest, overwrite=True)
     assert sorted(rest.recorded) == ["item-002", "item-003"]
 
 
@@ -108,8 +112,9 @@ def test_other_settings_stimuli_and_alignments_put_takes_out_of_date(tmp_path: P
     capture(tmp_path, Amplifier())
     plan_of(tmp_path, [-6.0, 1.0, -3.0, 3.0])
     changed = Amplifier()
-    capture(tmp_path, changed)
+    _, said = capture(tmp_path, changed)
     assert changed.recorded == ["item-001"]
+    assert said[1].startswith("1 are out of date: settings")
     stimulus = tmp_path / "stimulus/stimulus-0.wav"
     samples, _ = audio.read(stimulus)
     audio.write(stimulus, samples * np.float32(0.99), RATE)

@@ -32,7 +32,6 @@ def no_word(line: str) -> None:
         (["plugin", "Gain", "--limit", "3"], "--limit belongs to command, not to plugin"),
         (["command", COPY, "--set", "a=b"], "--set belongs to plugin"),
         (["recordings", ".", "--map", "a=b"], "--map belongs to plugin"),
-        (["recordings", ".", "--overwrite"], "--overwrite belongs to play"),
         (["plugin", "Gain", "--pause", "3"], "--pause belongs to play"),
         (["plugin", "Gain", "--workers", "0"], "--workers is 0, but must be 1 or more"),
         (["command", COPY, "--limit", "0"], "--limit is 0.0, but must be 0.1 or more"),
@@ -86,6 +85,23 @@ def test_recordings_that_are_missing_are_listed_and_the_others_done(
     wet, _ = audio.read(tmp_path / "wet/item-001.wav")
     wanted = delayed(6.0, 0, content(0)[None, :CONTENT])
     assert np.abs(wet - audio.remove_dc(wanted)).max() < 2**-21  # rounded to 24 bits twice
+
+
+def test_a_take_of_a_long_recording_is_replaced_by_a_file_of_its_own(tmp_path: Path) -> None:
+    plan_of(tmp_path, [0.0, 6.0])
+    stimulus, _ = audio.read(tmp_path / "stimulus/stimulus-0.wav")
+    long = np.concatenate([delayed(gain, 300, stimulus) for gain in (0.0, 3.0)], axis=1)
+    audio.write(tmp_path / "long.wav", long, RATE)
+    assert main(["capture", str(tmp_path), "recordings", str(tmp_path / "long.wav")]) == 0
+    first = (tmp_path / "wet/item-000.wav").stat().st_mtime_ns
+    back = tmp_path / "back"
+    back.mkdir()
+    audio.write(back / "take 2.wav", delayed(6.0, 500, stimulus), RATE)
+    assert main(["capture", str(tmp_path), "recordings", str(back)]) == 0
+    assert (tmp_path / "wet/item-000.wav").stat().st_mtime_ns == first
+    wet, _ = audio.read(tmp_path / "wet/item-001.wav")
+    wanted = delayed(6.0, 0, content(0)[None, :CONTENT])
+    assert np.abs(wet - audio.remove_dc(wanted)).max() < 2**-21
 
 
 def test_the_file_to_play_has_a_pause_and_a_stimulus_for_each_take(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sptmod_dist.capture.device_table import draft, table
-from sptmod_dist.capture.plan import Take
+from sptmod_dist.capture.plan import Plan, Take
 from sptmod_dist.capture.plugin import open_host, open_plugin
 from sptmod_dist.cli import main
 from sptmod_dist.data.controls import Control
@@ -257,6 +257,22 @@ def test_the_command_prints_the_table_and_drafts_the_file_once(
     assert file.read_bytes() == before
     assert main(["device", "Limiter", "--controls", str(file), "--overwrite"]) == 0
     assert main(["device", "Convolution"]) == 2
+
+
+@needs_vst3
+def test_a_parameter_with_a_name_that_tables_need_is_drafted_so_that_plan_and_capture_take_it(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "controls.yaml"
+    assert main(["device", str(COMPRESSOR), "--controls", str(file)]) == 0
+    plan = ["plan", "snapshot", str(file), str(tmp_path / "session"), "--items", "1"]
+    assert main(plan) == 0
+    read = Plan.read(tmp_path / "session")
+    assert "sidechain_knob" in read.takes[0].settings
+    device = open_plugin(str(COMPRESSOR), read.controls)
+    device.check(read.takes)
+    assert "sidechain_knob turns sidechain" in device.describe()
+    device.close()
 
 
 @needs_vst3

@@ -174,7 +174,8 @@ def test_hardware_that_is_played_a_file_and_recorded_in_one(
     assert main(["capture", str(tmp_path), "play", str(play)]) == 2  # it is there
     hardware(play, back, SETTINGS, 2.0)
     arguments = ["capture", str(tmp_path), "recordings", str(back), "--polarity"]
-    assert main(arguments) == 0, capsys.readouterr().err
+    assert main([*arguments, "--hardware", "A compressor"]) == 0, capsys.readouterr().err
+    assert Manifest.read(tmp_path / "manifest.yaml").device == "recordings: A compressor"
     pedalboard = pytest.importorskip("pedalboard")
     for wet, (threshold, ratio) in zip(recordings(tmp_path), SETTINGS, strict=True):
         wanted = pedalboard.Compressor(threshold, ratio, 5.0, 100.0)(stimulus, RATE)
