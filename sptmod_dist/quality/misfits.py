@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from sptmod_dist.quality.settings_fit import Components, Settings, components
+from sptmod_dist.quality.settings_fit import Components, Fit, Settings, components
 
 LEAST_TAKES = 6
 """Fewer do not tell what is usual."""
 MOVES_DB = 0.05
 """RMS by which takes must differ before anything is said to move."""
-SURE, OFF_DB = 25.0, 0.5
-"""By how much the log probability of all takes must grow when a take is left out or two are
-exchanged, and by how many dB these must be off."""
+SURE, SURE_A_TAKE = 12.0, 0.5
+"""By how much the log probability of all takes must grow when one is left out or two are exchanged,
+and by how much more for each take, since each then becomes more probable."""
+OFF_DB, OFF_PART = 0.5, 0.5
+"""By how many dB, and by which part of the usual difference between takes, these must be off."""
 _TELLS = 2.0
 """By how much it must fall when a control that does something is unknown."""
 _TAKES_A_CONTROL = 8
 _SUSPECTS, _TRIED = 8, 4
-_FITTING = 4.0
-"""Typical distances by which takes may be off in their right places."""
 _SHIFTED = 0.5
 """Of the variance that the settings of the take before or after must explain more."""
 
@@ -72,17 +72,26 @@ class Misfits:
         pairs = {(min(a, b), max(a, b)) for a in suspects for b in range(len(self.left)) if a != b}
         likely = [pair for pair in pairs if self._apart(pair) > OFF_DB]
         gains = {pair: fit.evidence_of(_swapped(parts.values, pair)) for pair in sorted(likely)}
-        tried = []
+        tried = [(0.0, (0, 0))]
         for pair in sorted(gains, key=lambda pair: -gains[pair])[:_TRIED]:
-            after = self.settings.fit(_swapped(parts.values, pair))
-            if max(after.scores()[list(pair)]) < _FITTING:
-                tried.append((after.evidence - fit.evidence, pair))
-        gain, best = max(tried, default=(0.0, (0, 0)))
-        if gain < SURE:
+            gain = self.settings.fit(_swapped(parts.values, pair)).evidence - fit.evidence
+            if gain > max(self._without(fit, number)[0] for number in pair):
+                tried.append((gain, pair))
+        gain, best = max(tried)
+        if gain < self._sure():
             return False
         self.features = _swapped(self.features, best)
         self.exchanged.append(best)
         return True
+
+    def _sure(self) -> float:
+        return SURE + SURE_A_TAKE * len(self.left)
+
+    def _without(self, fit: Fit, number: int) -> tuple[float, Settings]:
+        """By how much the others are more probable alone, and their settings."""
+        others = self.settings.without(number)
+        alone = others.fit(np.delete(fit.values, number, axis=0)).evidence
+        return alone - fit.evidence * (1 - 1 / len(fit.values)), others
 
     def _apart(self, pair: tuple[int, int]) -> float:
         """By how many dB two takes differ."""
@@ -93,16 +102,14 @@ class Misfits:
         if parts.values.shape[1] == 0 or len(self.left) < LEAST_TAKES:
             return False
         fit = self.settings.fit(parts.values)
-        share = fit.evidence / len(self.left)
+        least = max(OFF_DB, OFF_PART * _rms(parts.sizes, 1))
         tried = []
         for number in np.argsort(-fit.scores())[:_TRIED].tolist():
-            others = self.settings.without(number)
-            gain = others.fit(np.delete(parts.values, number, axis=0)).evidence - fit.evidence
-            if _rms(fit.errors[number] * parts.sizes, 1) > OFF_DB:
-                tried.append((gain + share, number, others))
-        gain, worst, others = max(tried, key=lambda one: one[0], default=(0.0, 0, self.settings))
-        if gain < SURE:
+            if _rms(fit.errors[number] * parts.sizes, 1) > least:
+                tried.append((*self._without(fit, number), number))
+        if not tried or max(gain for gain, _, _ in tried) < self._sure():
             return False
+        _, others, worst = max(tried, key=lambda one: one[0])
         self.off.append(self.left.pop(worst))
         self.settings = others
         return True
