@@ -5,25 +5,23 @@ It must not know of devices.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from sptmod_dist import audio
 from sptmod_dist.capture.plan import Take
 from sptmod_dist.capture.session import Session
 from sptmod_dist.data.controls import normalised_vector
-from sptmod_dist.files import atomic_write
 from sptmod_dist.quality.findings import Finding
+from sptmod_dist.quality.report import conclusion, findings_in_words, overall, write_report
 from sptmod_dist.quality.set_check import Entry, check_set
 from sptmod_dist.quality.sketch import Sketch, make_sketch
-from sptmod_dist.quality.take_report import TakeReport
+from sptmod_dist.quality.take_report import Step, TakeReport
 
-FORMAT = "sptmod-capture-1"
 _SHOWN = 10
-"""Doubts that are printed; all are in the file."""
+"""Takes that are named as missing."""
 
 
 def finish(
@@ -50,10 +48,12 @@ def finish(
     """
     missing = session.missing()
     takes = [take for take in session.plan.takes if take not in missing]
-    found = session.results(takes)
-    together = _compare(session, takes, found, sketches, workers)
-    _write_report(session, device, found, together)
-    _tell(found, together, say)
+    entries = _entries(session, takes, sketches, workers)
+    reports = [entry.report for entry in entries]
+    together = check_set(entries, [control.name for control in session.plan.controls])
+    write_report(session.checks / "report.json", device, reports, together)
+    for line in findings_in_words(reports, together, notes=False):
+        say(line)
     if missing:
         say(
             f"{len(takes)} of {len(session.plan.takes)} takes are there; the manifest is written "
@@ -61,28 +61,25 @@ def finish(
         )
     else:
         session.write_manifest(rate, device)
+        say(conclusion(reports, together))
         say(
             f"Wrote {session.manifest}: {len(takes)} items; `sptmod-dist split {session.manifest}` "
             "divides them."
         )
-    return not any(finding.severity == "fault" for finding in together)
+    return overall(reports, together) != "unfit"
 
 
-def _compare(
-    session: Session,
-    takes: Sequence[Take],
-    found: Mapping[str, Any],
-    sketches: Mapping[str, Sketch],
-    workers: int,
-) -> tuple[Finding, ...]:
-    controls = session.plan.controls
+def _entries(
+    session: Session, takes: Sequence[Take], sketches: Mapping[str, Sketch], workers: int
+) -> list[Entry]:
+    found = session.results(takes)
     with ThreadPoolExecutor(workers, thread_name_prefix="sketch") as pool:
         drawn = list(pool.map(lambda take: sketches.get(take.id) or _sketch(session, take), takes))
-    entries = [
-        Entry(_report(found[take.id]), sketch, tuple(normalised_vector(controls, take.settings)))
-        for take, sketch in zip(takes, drawn, strict=True)
+    vectors = [normalised_vector(session.plan.controls, take.settings) for take in takes]
+    return [
+        Entry(read_report(found[take.id]), sketch, tuple(vector))
+        for take, sketch, vector in zip(takes, drawn, vectors, strict=True)
     ]
-    return check_set(entries, [control.name for control in controls])
 
 
 def _sketch(session: Session, take: Take) -> Sketch:
@@ -91,41 +88,17 @@ def _sketch(session: Session, take: Take) -> Sketch:
     return make_sketch(into, out, rate)
 
 
-def _report(found: Mapping[str, Any]) -> TakeReport:
-    """As much of a take's report as takes are compared by."""
-    return TakeReport(
-        found["name"], found["rate"], latency=found["latency"], polarity=found["polarity"]
-    )
-
-
-def _write_report(
-    session: Session, device: str, found: Mapping[str, Any], together: Sequence[Finding]
-) -> None:
-    report = {
-        "format": FORMAT,
-        "device": device,
-        "together": [asdict(finding) for finding in together],
-        "takes": found,
+def read_report(found: Mapping[str, Any]) -> TakeReport:
+    """The report that `to_dict` made and the journal has; also of another version."""
+    known = {field.name for field in fields(TakeReport)}
+    plain: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in found.items()
+        if name in known
     }
-    with atomic_write(session.checks / "report.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-
-def _tell(
-    found: Mapping[str, Any], together: Sequence[Finding], say: Callable[[str], None]
-) -> None:
-    doubts = [
-        f"{finding['severity']}: {name}: {finding['what']} {finding['remedy']}".rstrip()
-        for name, report in found.items()
-        for finding in report["findings"]
-        if finding["severity"] == "doubt"
-    ]
-    for line in doubts[:_SHOWN]:
-        say(line)
-    if len(doubts) > _SHOWN:
-        say(f"… and {len(doubts) - _SHOWN} more doubts, all in checks/report.json.")
-    for finding in together:
-        say(f"{finding.severity}: {finding.what} {finding.remedy}".rstrip())
+    plain["findings"] = tuple(Finding(**finding) for finding in plain["findings"])
+    plain["steps"] = tuple(Step(**step) for step in plain.get("steps", ()))
+    return TakeReport(**plain)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -14,8 +14,10 @@ from sptmod_dist import audio
 from sptmod_dist.capture.capture import Alignment, Unfit
 from sptmod_dist.capture.journal import Journal
 from sptmod_dist.capture.session import Session
+from sptmod_dist.capture.session_report import read_report
 from sptmod_dist.data.recordings import Manifest, load_item
 from sptmod_dist.errors import UserError
+from sptmod_dist.quality.take_check import Finding, Step, TakeReport
 from tests.capture.sessions import (
     CONTENT,
     RATE,
@@ -313,6 +315,15 @@ def test_a_line_a_take_says_how_far_it_is(tmp_path: Path) -> None:
     assert [line.split(":")[0].split() for line in said if "/4" in line] == [
         [f"{number}/4", f"item-{number - 1:03}"] for number in range(1, 5)
     ]
+
+
+def test_a_report_comes_back_from_the_journal_as_it_was(tmp_path: Path) -> None:
+    finding = Finding("doubt", "It is late.", "Be early.")
+    report = TakeReport(
+        "item-000", RATE, latency=1.5, dc=(0.1,), steps=(Step(1.0, -3),), content=(1, 2),
+        dropouts=(0.5,), gain_db=(-3.0, 0.0), findings=(finding,),
+    )  # fmt: skip
+    assert read_report(json.loads(json.dumps(report.to_dict()))) == report
 
 
 def test_the_journal_is_one_json_object_a_line(tmp_path: Path) -> None:
