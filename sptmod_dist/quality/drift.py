@@ -13,7 +13,7 @@ ones differently, by a few samples."""
 NEIGHBOURS = 5
 """Windows a side that a step is told from."""
 _LEAST_STEP = 0.75
-_CLEAR = 8.0  # times the windows' usual distance from their median
+_CLEAR = 4.0  # times the distance from their median that most windows keep
 _OFF_WHOLE = 0.3  # samples get lost whole
 
 
@@ -51,10 +51,7 @@ def find_steps(
     edges = _apart(_edges(level))
     bounds = [0, *edges, len(level)]
     medians = [np.median(level[a:b]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-    spread = np.median(np.concatenate([
-        np.abs(level[a:b] - median)
-        for a, b, median in zip(bounds[:-1], bounds[1:], medians, strict=True)
-    ]))
+    spread = _spread(level, bounds)
     steps = [
         (edge, round(float(step)))
         for edge, step in zip(edges, np.diff(medians), strict=True)
@@ -66,6 +63,13 @@ def find_steps(
         return steps
     large = [(edge, step) for edge, step in steps if abs(step) >= SURE_SAMPLES]
     return large if _explain(large, rest) else []
+
+
+def _spread(level: np.ndarray, bounds: list[int]) -> float:
+    """Within which nine of ten windows lie around the median between two steps."""
+    pieces = [level[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    apart = np.concatenate([np.abs(piece - np.median(piece)) for piece in pieces])
+    return float(np.percentile(apart, 90))
 
 
 def place_step(

@@ -17,7 +17,8 @@ before a model would learn the clock; windows tell it less exactly than markers.
 OFFSET = (0.001, 0.05)
 QUIET_DB = -50.0
 NOISE = (0.01, 0.5)
-DROPOUTS = 20
+DROPOUTS = 1.0
+"""A second: more are a fault."""
 STEADY_DB = 0.1
 BYPASSED_DB = 0.01
 FRACTION = 0.1
@@ -83,7 +84,7 @@ def _dropouts(report: TakeReport, frames: int) -> Iterator[Finding]:
         places = ", ".join(f"{place:.3f} s" for place in report.dropouts[:3])
         more = f" and at {count - 3} more places" if count > 3 else ""
         yield Finding(
-            "fault" if count > DROPOUTS else "doubt",
+            "fault" if count > DROPOUTS * frames / report.rate else "doubt",
             f"The wet drops out at {places}{more} while the dry goes on.",
             "Listen there; record again with larger audio buffers if it is no gate.",
         )
