@@ -29,7 +29,7 @@ COMMANDS = {
     "stimulus": "write the audio to send through a device, with markers for alignment",
     "device": "list the parameters of a plug-in, and draft a controls.yaml from them",
     "plan": "list the settings to record: `plan snapshot|grid|lhs`",
-    "capture": "record every take of a plan: `capture SESSION plugin|command|recordings`",
+    "capture": "record every take of a plan: `capture SESSION plugin|command|recordings|play`",
     "check": "say whether recordings are aligned and sound, and mend what can be mended",
     "split": "divide a manifest's items into train, validation and test, in folds",
     "demo": "make the demo's recordings: music through a real compressor",
