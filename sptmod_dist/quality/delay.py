@@ -110,12 +110,19 @@ def _follow(
     if len(ends) == 2 and abs(guesses[1] - guesses[0]) < window_size(rate) / 8:
         return found.trusted()
     for guess in guesses[1:]:
+        if not ends and _settled(found):
+            break
         found.improve(np.arange(len(starts)), track(dry, wet, rate, starts, guess))
     for first, last in _gaps(found):
         for late in rough_delays(dry[starts[first] : starts[last]], wet, rate):
             rows, delay = np.arange(len(starts)), late - starts[first]
             found.improve(rows, track(dry, wet, rate, starts, delay))
     return found.trusted()
+
+
+def _settled(found: Track) -> bool:
+    """Whether most windows are trusted, so that another delay can only hold for a part."""
+    return 2 * np.count_nonzero(found.trust >= TRUSTED) > np.count_nonzero(found.broad)
 
 
 def _gaps(found: Track) -> list[tuple[int, int]]:

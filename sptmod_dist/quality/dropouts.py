@@ -37,7 +37,8 @@ def find_dropouts(frames: Frames, noise: float | None) -> list[float]:
     limit = max(_SILENT, 2 * floor)
     dead = heard & (frames.moving < limit)
     runs = _runs(dead)
-    cuts = [(first, last) for first, last in runs if _is_cut(frames, heard, first, last)]
+    gain = frames.wet / np.maximum(frames.dry, _HEARD)
+    cuts = [(first, last) for first, last in runs if _is_cut(frames, gain, heard, first, last)]
     if not cuts or _closes(frames, limit, cuts):
         return []
     return [float(frames.seconds[first]) for first, _ in cuts]
@@ -64,14 +65,15 @@ def _runs(dead: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in pairs if b - a >= LEAST_FRAMES]
 
 
-def _is_cut(frames: Frames, heard: np.ndarray, first: int, last: int) -> bool:
+def _is_cut(
+    frames: Frames, gain: np.ndarray, heard: np.ndarray, first: int, last: int
+) -> bool:
     """Whether sound goes on in the dry, and stops and starts at once in the wet."""
     before, after = slice(first - 1 - _BESIDE, first - 1), slice(last + 1, last + 1 + _BESIDE)
     if first < _BESIDE + 1 or last + 1 + _BESIDE > len(heard):
         return False
     if not (heard[before].all() and heard[after].all()):
         return False
-    gain = frames.wet / np.maximum(frames.dry, _HEARD)
     inside = frames.least[first:last] / frames.dry[first:last]
     sides = float(np.median(gain[before])), float(np.median(gain[after]))
     sudden = gain[first - 2] > _EVEN * sides[0] and gain[last + 1] > _EVEN * sides[1]

@@ -84,10 +84,21 @@ def make_frames(dry: np.ndarray, wet: np.ndarray, rate: int, timing: Timing) -> 
         return Frames(starts, size, rate, into, raw, raw, raw)
     silent = _silent(into)
     own = silent.sum() >= TAIL_FRAMES  # then the wet's own offset shows
-    out = _without(raw, raw_mean, raw_mean[silent].mean() if own else raw_mean.mean())
-    into = into if own else _without(into, into_mean, into_mean.mean())
+    out = _without(raw, raw_mean, float(np.median(raw_mean[silent] if own else raw_mean)))
+    into = into if own else _without(into, into_mean, float(np.median(into_mean)))
     moving = np.maximum(raw - raw_mean**2, 0.0)
     return Frames(starts, size, rate, into, out, moving, np.minimum(raw, out))
+
+
+def offset_of(audio: np.ndarray, rate: int) -> float:
+    """The offset (DC): the median of the frames' means, which loud moments do not move.
+
+    Shape:
+        audio `[T]`
+    """
+    size = max(8, round(FRAME_SECONDS * rate))
+    frames = _cut(audio, np.arange(0, len(audio) - size + 1, size), size)
+    return float(np.median(_powers(frames)[1]))
 
 
 def _silent(dry: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sptmod_dist.capture.markers import Found, Layout, find_markers, layout
+from sptmod_dist.capture.markers import SURE, Found, Layout, find_markers, layout
 
 NEAR_SECONDS = 3.0
 """How far from where the dry has it a marker is looked for before all of the wet is searched."""
@@ -123,5 +123,8 @@ def _anywhere(wet: np.ndarray, distance: int, rate: int) -> tuple[Found | None, 
         return max(pairs, key=lambda pair: min(marker.strength for marker in pair))
     if not found:
         return None, None
+    sure = [marker for marker in found if marker.strength >= SURE]
+    if len(sure) == 2 and 0.5 < (sure[1].position - sure[0].position) / distance < 2:
+        return sure[0], sure[1]  # much was lost between
     alone = max(found, key=lambda marker: marker.strength)
     return (alone, None) if alone.position < len(wet) / 2 else (None, alone)

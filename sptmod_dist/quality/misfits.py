@@ -13,7 +13,7 @@ LEAST_TAKES = 6
 """Fewer do not tell what is usual."""
 MOVES_DB = 0.05
 """RMS by which takes must differ before anything is said to move."""
-SURE, SURE_A_TAKE = 12.0, 0.5
+SURE, SURE_A_TAKE = 12.0, 0.2
 """By how much the log probability of all takes must grow when one is left out or two are exchanged,
 and by how much more for each take, since each then becomes more probable."""
 OFF_DB, OFF_PART = 0.5, 0.5

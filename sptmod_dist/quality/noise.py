@@ -17,13 +17,16 @@ from sptmod_dist.quality.repeats import Repeat
 
 SETTLE_SECONDS = 0.5
 """Of a repeat: after that a device has forgotten what was before."""
-_LEAST_FRAMES = 50
+_GROUP, _LEAST_GROUPS = 10, 5
+"""Frames whose mean is taken before the median, which leaves crackles out; and how many of those
+are enough."""
 
 
 def idle_noise(frames: Frames) -> float | None:
     """The wet's mean square while the dry is silent, tails left out; None without such a place."""
     rest = frames.wet[frames.silent()]
-    return float(np.median(rest)) if len(rest) >= _LEAST_FRAMES else None
+    groups = rest[: len(rest) // _GROUP * _GROUP].reshape(-1, _GROUP)
+    return float(np.median(groups.mean(axis=1))) if len(groups) >= _LEAST_GROUPS else None
 
 
 def repeat_noise(

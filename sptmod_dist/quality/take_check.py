@@ -15,7 +15,7 @@ from sptmod_dist.quality.channels import Channels, pair_channels, swapped
 from sptmod_dist.quality.delay import Timing, find_timing
 from sptmod_dist.quality.dropouts import find_dropouts
 from sptmod_dist.quality.findings import Finding
-from sptmod_dist.quality.frames import Frames, make_frames
+from sptmod_dist.quality.frames import Frames, make_frames, offset_of
 from sptmod_dist.quality.judge import judge
 from sptmod_dist.quality.marked import Marked, find_marked
 from sptmod_dist.quality.noise import idle_noise, repeat_noise, settled
@@ -58,7 +58,7 @@ def check_take(
     channels = _crossed(dry, wet, channels, timing)
     report = replace(
         report,
-        dc=tuple(float(wet[n].mean(dtype=np.float64)) for n in channels.wet),
+        dc=tuple(offset_of(wet[n], rate) for n in channels.wet),
         clipping_at=_clipping(wet, rate),
         dry_channels=channels.dry,
         wet_channels=channels.wet,

@@ -1,58 +1,73 @@
-"""Short takes for tests of the command: bursts through a toy compressor, as files."""
+"""Takes with a known truth: a stimulus, a compressor of 20 dB, delays, clocks, noise."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import cache
 
 import numpy as np
-from scipy import signal
+from scipy import fft, signal
 
-from sptmod_dist import audio
-from sptmod_dist.data.controls import Control
-from sptmod_dist.data.recordings import Item, Manifest
+from sptmod_dist.capture.markers import surround
+from sptmod_dist.data.stimulus import events, normalise_peak, tone_steps
 
-RATE = 8000
-RATIO = Control("ratio", 1.0, 10.0)
-
-
-def bursts(seconds: float = 6, seed: int = 0) -> np.ndarray:
-    """Noise whose level steps every 0.1 s. `[1, T]`"""
-    random = np.random.default_rng(seed)
-    samples = round(seconds * RATE)
-    steps = np.repeat(random.uniform(0.03, 0.8, samples // 800 + 1), 800)[:samples]
-    return (random.uniform(-1, 1, samples) * steps)[None].astype(np.float32)
+RATE = 22_050
+"""Half of the usual, for speed."""
 
 
-def compress(dry: np.ndarray, ratio: float = 4.0) -> np.ndarray:
-    """A gain with memory: a one-pole envelope divides the signal. `[C, T]`"""
-    envelope = signal.lfilter([0.01], [1, -0.99], np.abs(dry))
-    return (dry / (1 + 2 * ratio * envelope)).astype(np.float32)
+@cache
+def content(rate: int = RATE, seed: int = 0) -> np.ndarray:
+    """Tones, dense and sparse events; 20 s. `[T]`"""
+    parts = [tone_steps(rate)[: 4 * rate], *(events(8, rate, seed, sparse) for sparse in (0, 1))]
+    return normalise_peak(np.concatenate(parts))
 
 
-def late(audio: np.ndarray, samples: int) -> np.ndarray:
-    """`[C, T]` to `[C, samples + T]`"""
-    return np.pad(audio, ((0, 0), (samples, 0)))
+@cache
+def stimulus(rate: int = RATE, seed: int = 0) -> np.ndarray:
+    """The content between markers. `[T]`"""
+    return surround(content(rate, seed), rate, content(rate, seed)[5 * rate : 6 * rate])
 
 
-def write_set(folder: Path, wets: dict[str, np.ndarray], dry: np.ndarray | None = None) -> Path:
-    """A manifest of one dry and these wets, at growing ratios."""
-    for name in ("dry", "wet"):
-        (folder / name).mkdir(parents=True)
-    source = folder / "dry" / "source.wav"
-    audio.write(source, bursts() if dry is None else dry, RATE, "FLOAT")
-    items = []
-    for number, (name, wet) in enumerate(wets.items()):
-        path = folder / "wet" / f"{name}.wav"
-        audio.write(path, wet, RATE, "FLOAT")
-        items.append(Item(name, source, None, path, {"ratio": 1.0 + number}, ""))
-    path = folder / "manifest.yaml"
-    Manifest(path, RATE, "toy", (RATIO,), tuple(items)).write(path)
-    return path
+def dry_of(marked: bool, rate: int = RATE, seed: int = 0) -> np.ndarray:
+    """With markers or without. `[T]`"""
+    return stimulus(rate, seed) if marked else content(rate, seed)
 
 
-def write_pair(folder: Path, wet: np.ndarray, dry: np.ndarray | None = None) -> tuple[str, str]:
-    """`dry.wav` and `wet.wav`."""
-    paths = folder / "dry.wav", folder / "wet.wav"
-    for path, samples in zip(paths, (bursts() if dry is None else dry, wet), strict=True):
-        audio.write(path, samples, RATE, "FLOAT")
-    return str(paths[0]), str(paths[1])
+def compress(audio: np.ndarray, rate: int = RATE, threshold: float = 0.02) -> np.ndarray:
+    """20 dB and more at full scale: fast attack, slow release. `[T]`"""
+    power = np.square(audio, dtype=np.float64)
+    fast, slow = (np.exp(-1 / (seconds * rate)) for seconds in (0.003, 0.1))
+    level = signal.lfilter([1 - fast], [1, -fast], power)
+    level = np.maximum(level, signal.lfilter([1 - slow], [1, -slow], level))
+    return audio / np.maximum(1.0, np.sqrt(level) / threshold) ** 0.8
+
+
+def delayed(audio: np.ndarray, samples: float, tail: int = 12_000) -> np.ndarray:
+    """Later by any part of a sample, and longer. `[T]`"""
+    size = fft.next_fast_len(len(audio) + 2 * tail, real=True)
+    turn = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size * samples)
+    return fft.irfft(fft.rfft(audio.astype(np.float64), size) * turn, size)[: len(audio) + tail]
+
+
+def on_another_clock(audio: np.ndarray, ppm: int) -> np.ndarray:
+    """Recorded by a clock that runs so much faster, a divisor of a million. `[T]`"""
+    parts = 1_000_000 // abs(ppm)
+    return signal.resample_poly(audio, parts + (1 if ppm > 0 else -1), parts)
+
+
+def noisy(audio: np.ndarray, level_db: float = -60.0, seed: int = 0) -> np.ndarray:
+    """With white noise of that RMS. float32 `[T]`"""
+    noise = np.random.default_rng(seed).standard_normal(len(audio))
+    return (audio + 10 ** (level_db / 20) * noise).astype(np.float32)
+
+
+@cache
+def compressed(marked: bool, rate: int = RATE) -> np.ndarray:
+    """What the compressor makes of it. `[T]`"""
+    return compress(dry_of(marked, rate), rate)
+
+
+def take(
+    marked: bool, delay: float = 17.5, level_db: float = -60.0, rate: int = RATE
+) -> np.ndarray:
+    """Compressed, late, noisy; float32 `[1, T]`."""
+    return noisy(delayed(compressed(marked, rate), delay), level_db)[None]

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from sptmod_dist import audio
 from sptmod_dist.cli import main
 from sptmod_dist.data.recordings import Manifest, load_item
-from tests.quality.takes import RATE, bursts, compress, late, write_pair, write_set
+from tests.quality.sets import RATE, bursts, compress, late, write_pair, write_set
 
 
 def report_in(folder: Path) -> dict:

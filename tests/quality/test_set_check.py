@@ -158,8 +158,17 @@ def test_the_same_audio_under_two_settings_is_named():
     entries = entries_of(places())
     copy = replace(entries[3], report=entries[4].report, vector=entries[4].vector)
     found = check_set([*entries[:4], copy, *entries[5:]], CONTROLS)
-    assert "item-003 and item-004 hold the same audio" in found[0].what
     assert found[0].severity == "doubt"
+    assert found[0].what == (
+        "item-003 and item-004 hold the same audio, sample by sample, under different settings."
+    )
+
+
+def test_copies_under_one_setting_are_named_too():
+    entries = entries_of(np.full((8, 2), 0.4), stimuli=True)
+    copy = replace(entries[3], report=entries[4].report)
+    found = only(check_set([*entries[:4], copy, *entries[5:]], CONTROLS))
+    assert found.what == "item-003 and item-004 hold the same audio, sample by sample."
 
 
 def test_another_latency_than_the_rest_is_named():
