@@ -21,6 +21,7 @@ import numpy as np
 from sptmod_dist import audio
 from sptmod_dist.data import stimulus
 from sptmod_dist.data.controls import Control
+from sptmod_dist.data.demo import CLIPS_FOLDER
 from sptmod_dist.data.geometry import Needs
 from sptmod_dist.data.recordings import Item, Manifest, load_item
 from sptmod_dist.data.shard_build import build_sets
@@ -30,7 +31,6 @@ from sptmod_dist.model.config import PRESETS
 
 RATE = 44_100
 AMOUNT = Control("amount", 0.0, 1.0)
-CLIPS = Path(__file__).parents[2] / "shards" / "demo"
 SHARD_BYTES = 1 << 26
 """As MosaicML's writer takes by itself; webdataset shuffles and shares out whole shards."""
 _PEAK = 0.9
@@ -72,7 +72,7 @@ def record(folder: Path, case: Case, workers: int) -> Manifest:
     path = folder / "manifest.yaml"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        clips = [audio.read(clip)[0][0] for clip in sorted(CLIPS.glob("*.flac"))]
+        clips = [audio.read(clip)[0][0] for clip in sorted(CLIPS_FOLDER.glob("*.flac"))]
         with ThreadPoolExecutor(workers) as pool:
             made = [pool.submit(_record, folder, case, n, clips) for n in range(case.items)]
             items = tuple(item.result() for item in made)

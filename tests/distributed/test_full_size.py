@@ -21,12 +21,12 @@ import pytest
 import torch
 from parity import ONE, largest, last, launch, launch_zero, losses, strayed, train_one, worst_ratio
 from poisons import poisoned, spn_on_zero_gradients
-from processes import ROOT
 from toy import compress, toy_config
 from variants import FULL_SIZE
 
 from sptmod_dist import audio
 from sptmod_dist.data.controls import Control
+from sptmod_dist.data.demo import CLIPS_FOLDER
 from sptmod_dist.data.recordings import Item, Manifest
 from sptmod_dist.data.shard_build import build_sets
 from sptmod_dist.train.data import needs_of
@@ -59,7 +59,7 @@ def record(folder: Path, sequence: int, hop: int) -> Manifest:
     items = []
     for name, (split, drive, level) in CLIPS.items():
         dry, wet = folder / f"{name}.wav", folder / f"{name}-out.wav"
-        source, rate = audio.read(ROOT / "shards" / "demo" / f"{name}.flac")
+        source, rate = audio.read(CLIPS_FOLDER / f"{name}.flac")
         x = source[0, : sequence + (hop if split == "train" else 0)]
         audio.write(dry, x[None], rate, "FLOAT")
         audio.write(wet, level * compress(x, drive)[None], rate, "FLOAT")

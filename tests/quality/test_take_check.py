@@ -97,7 +97,10 @@ def test_lost_and_doubled_samples_are_counted_and_placed(marked: bool, lost: int
         wet = np.insert(wet, [place] * -lost, wet[:, place + lost : place], axis=1)
     report = check(marked, wet)
     assert [step.samples for step in report.steps] == [-lost]
-    assert report.steps[0].seconds == pytest.approx(place / RATE, abs=0.5)
+    middle = place + max(lost, 0) / 2  # nothing fits in what was lost
+    assert report.steps[0].seconds == pytest.approx(
+        (middle - 100) / RATE, abs=0.5 + abs(lost) / 2 / RATE
+    )
     assert report.latency == pytest.approx(100, abs=0.1)
     assert report.verdict == "unfit" and "samples" in words(report, "fault")
 
