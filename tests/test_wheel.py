@@ -43,6 +43,11 @@ def test_an_installed_wheel_trains_and_renders_in_an_empty_directory(tmp_path):
     where = "import sptmod_dist; print(sptmod_dist.__file__)"
     found = run([sys.executable, "-c", where], cwd=empty, PYTHONPATH=str(site)).stdout
     assert Path(found.strip()).is_relative_to(site)
+    ours, theirs = (
+        {path.name for path in (folder / "sptmod_dist/data/clips").glob("*.flac")}
+        for folder in (ROOT, site)
+    )
+    assert ours == theirs != set()
     command("train", "--config", str(config))
     assert (empty / "runs" / "toy" / "summary.json").is_file()
     assert "ESR" in command("evaluate", "runs/toy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +70,7 @@ def run(argv: Sequence[str]) -> int:
     ]
     write_folds(manifest, paths, folds)
     _print_table(paths, folds)
+    _print_older(manifest.path, paths)
     _print_twins(manifest.items, together)
     if not options.distinct_settings:
         _print_settings(manifest.items, folds)
@@ -83,6 +85,18 @@ def _print_table(paths: Sequence[Path], folds: Sequence[Sequence[str]]) -> None:
     for path, splits in zip(paths, folds, strict=True):
         found = "  ".join(f"{splits.count(split):10}" for split in SPLITS)
         print(f"{path.name:{width}}  {found}")
+
+
+def _print_older(manifest: Path, paths: Sequence[Path]) -> None:
+    """Folds of a division into more, which do not belong to this one."""
+    older = sorted(
+        path.name
+        for path in manifest.parent.iterdir()
+        if re.fullmatch(rf"{re.escape(manifest.stem)}-fold\d+\.yaml", path.name)
+        and path not in paths
+    )
+    if older:
+        print(f"Left of another division, and not replaced: {', '.join(older)}.")
 
 
 def _print_twins(items: Sequence[Item], together: Sequence[Sequence[int]]) -> None:

@@ -1,6 +1,7 @@
 """A fit's folder: whose it is, what it was begun with, and what may be removed.
 
     fit.json      the digest of both files, the settings, how fast the machine trains
+    check/        what the check of the pair found: report.json, picture.png
     recordings/   the pieces, with a manifest
     shards/       a set a split
     settings.yaml what `train` is given
@@ -25,7 +26,7 @@ from sptmod_dist.train.resume import differences
 from sptmod_dist.train.run_folder import RunFolder
 
 FORMAT = "sptmod-fit-1"
-OURS = ("recordings", "shards", "settings.yaml", RUN, "examples", "learned.txt")
+OURS = ("check", "recordings", "shards", "settings.yaml", RUN, "examples", "learned.txt")
 
 
 class FitFolder:
@@ -37,6 +38,7 @@ class FitFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.check = path / "check"
         self.recordings = path / "recordings"
         self.shards = path / "shards"
         self.settings = path / "settings.yaml"

@@ -18,6 +18,8 @@ from sptmod_dist.fit.learned import tell
 from sptmod_dist.fit.pair import Pair, read_pair
 from sptmod_dist.fit.recordings import sounds, write_recordings
 from sptmod_dist.fit.training import train
+from sptmod_dist.quality.picture import draw
+from sptmod_dist.quality.report import write_report
 from sptmod_dist.train.config import TrainConfig
 from sptmod_dist.train.data import needs_of
 
@@ -57,6 +59,7 @@ def fit(
     pieces = _cut(pair, config, dry)
     folder = FitFolder(out)
     folder.claim(f"{file_sha256(dry)} {file_sha256(wet)}", config, overwrite)
+    _keep_check(folder, pair, f"{dry} {wet}")
     say(f"==> cutting {pair.dry.shape[1] / pair.rate:.1f} s into {_in_words(pieces, pair.rate)}")
     device = f"what {wet.name} has of {dry.name}"
     manifest = write_recordings(folder.recordings, pair, pieces, device)
@@ -82,6 +85,12 @@ def _cut(pair: Pair, config: TrainConfig, dry: Path) -> tuple[Piece, ...]:
     return cut(
         samples, pair.rate, lengths, config.batch_size, lambda *edges: sounds(pair, *edges)
     )
+
+
+def _keep_check(folder: FitFolder, pair: Pair, source: str) -> None:
+    folder.check.mkdir(exist_ok=True)
+    write_report(folder.check / "report.json", source, [pair.report], ())
+    draw(folder.check / "picture.png", pair.report, pair.curves)
 
 
 def _build(folder: FitFolder, manifest: Manifest, config: TrainConfig, say: Say) -> None:

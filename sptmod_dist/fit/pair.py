@@ -5,6 +5,7 @@ It knows audio files and the check of takes, and not what becomes of the pair.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from sptmod_dist import audio
 from sptmod_dist.errors import UserError
 from sptmod_dist.quality.align import align
 from sptmod_dist.quality.findings import Finding
+from sptmod_dist.quality.picture import Curves, make_curves
 from sptmod_dist.quality.take_check import check_take
 from sptmod_dist.quality.take_report import TakeReport
 
@@ -30,6 +32,8 @@ class Pair:
     rate: int
     """Hz."""
     report: TakeReport
+    curves: Curves | None
+    """For a picture."""
 
 
 def read_pair(dry: Path, wet: Path, say: Callable[[str], None]) -> Pair:
@@ -50,17 +54,21 @@ def read_pair(dry: Path, wet: Path, say: Callable[[str], None]) -> Pair:
     report = check_take(inside, outside, rate, wet_rate, name=wet.name)
     for finding in report.findings:
         say(f"{finding.severity}: {_in_words(finding)}")
-    _refuse_faults(wet, report)
+    _refuse_faults(dry, wet, report)
     aligned = align(inside, outside, rate, report)
-    return Pair(aligned.dry, aligned.wet, rate, report)
+    curves = make_curves(inside, outside, rate, report)
+    return Pair(aligned.dry, aligned.wet, rate, report, curves)
 
 
-def _refuse_faults(wet: Path, report: TakeReport) -> None:
+def _refuse_faults(dry: Path, wet: Path, report: TakeReport) -> None:
     faults = report.of("fault")
     if not faults:
         return
     others = f" (the first of {len(faults)} faults)" if len(faults) > 1 else ""
-    raise UserError(f"{wet} cannot be learned from{others}: {_in_words(faults[0])}")
+    raise UserError(
+        f"{wet} cannot be learned from{others}: {_in_words(faults[0])}; "
+        f"a picture and all figures: sptmod-dist check {shlex.join([str(dry), str(wet)])}"
+    )
 
 
 def _in_words(finding: Finding) -> str:

@@ -122,7 +122,7 @@ def _follow(
 
 def _settled(found: Track) -> bool:
     """Whether most windows are trusted, so that another delay can only hold for a part."""
-    return 2 * np.count_nonzero(found.trust >= TRUSTED) > np.count_nonzero(found.broad)
+    return bool(2 * np.sum(found.trust >= TRUSTED) > np.sum(found.broad))
 
 
 def _gaps(found: Track) -> list[tuple[int, int]]:

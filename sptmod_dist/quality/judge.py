@@ -106,7 +106,8 @@ def _polarity(report: TakeReport, frames: int) -> Iterator[Finding]:
         yield Finding(
             "doubt",
             "The wet's polarity is turned over.",
-            "Check the cables; a model learns it either way, and --polarity turns it back.",
+            "Check the cables; a model learns it either way, and `check --fix FOLDER --polarity` "
+            "turns it back.",
         )
 
 
@@ -139,7 +140,7 @@ def _latency(report: TakeReport, frames: int) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"Whole samples removed, {left:+.2f} of a sample of latency is left.",
-            "A model learns it as a filter; --fraction removes it.",
+            "A model learns it as a filter; `check --fix FOLDER --fraction` removes it.",
         )
 
 

@@ -114,6 +114,8 @@ def test_the_command_writes_a_manifest_a_fold(
     assert main(["split", str(manifest), "--folds", "1"]) == 2
     assert "exists already; add --overwrite" in capsys.readouterr().err
     assert main(["split", str(manifest), "--folds", "1", "--overwrite"]) == 0
+    older = "not replaced: manifest-fold1.yaml, manifest-fold2.yaml."
+    assert older in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [

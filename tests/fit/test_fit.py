@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from dataclasses import replace
@@ -80,6 +81,9 @@ def test_a_fit_tells_what_was_learned_beside_the_best_volume_knob(fitted):
     assert "best static gain" in words and "level in, dB" in words
     assert "sptmod-dist render fits/wet/run YOURS.wav OUT.wav" in words
     assert (folder / "fits/wet/run/evaluation/level_curve.png").is_file()
+    report = json.loads((folder / "fits/wet/check/report.json").read_text())
+    assert [round(take["latency"]) for take in report["takes"]] == [37]
+    assert (folder / "fits/wet/check/picture.png").is_file()
     assert words.rstrip().endswith((folder / "fits/wet/learned.txt").read_text().rstrip())
 
 

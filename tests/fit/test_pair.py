@@ -48,7 +48,8 @@ def test_the_first_fault_is_refused_with_its_remedy_and_all_are_told(tmp_path, f
     with pytest.raises(UserError) as refusal:
         pairs.read_pair(*write_pair(tmp_path), told.append)
     assert "the first of 2 faults" in str(refusal.value)
-    assert str(refusal.value).endswith("drops out at 3.20 s: USB cables do that: take another")
+    assert "drops out at 3.20 s: USB cables do that: take another; " in str(refusal.value)
+    assert "sptmod-dist check " in str(refusal.value)
     assert len(told) == 3
 
 
