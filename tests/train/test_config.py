@@ -98,7 +98,14 @@ HOSTILE = {
     "data: {train: b}": "data.validation is missing",
     # presets
     "model: {preset: sptmod26}": "there is no model.preset 'sptmod26': did you mean sptmod2",
-    "model: {preset: 3}": "there is no model.preset 3: choose one of sptmod24, sptmod25, tiny",
+    "model: {preset: 3}": "there is no model.preset 3: choose one of sptmod24, sptmod25, tcn, tiny",
+    # kinds
+    "model: {kind: wavenet}": "model.kind is 'wavenet', but must be one of sptmod, tcn",
+    "model: {kind: [tcn]}": "model.kind is ['tcn'], but must be one of sptmod, tcn",
+    "model: {kind: tcn, pooling_size: 64}": "model.pooling_size is a setting of model.kind sptmod, "
+    "but model.kind is tcn: leave one of them out",
+    "model: {preset: tcn, spn: null}": "model.spn is a setting of model.kind sptmod",
+    "model: {preset: tcn, kernels: [3]}": "there is no setting model.kernels: did you mean",
     # files that are no YAML
     "a: [": "hostile.yaml: is not valid YAML in line 1",
     "seed: 1\nbatch_size: 1\nseed: 2": "is not valid YAML in line 3: the key 'seed' stands there",
@@ -209,7 +216,7 @@ def test_every_configuration_that_is_shipped_is_whole() -> None:
 def test_the_resolved_yaml_loads_back_to_an_equal_configuration(
     name: str, rate: float, seed: int, preset: str, spn: bool, lengths: list[int], test: str | None
 ) -> None:
-    model = {"preset": preset} if spn else {"preset": preset, "spn": None}
+    model = {"preset": preset} if spn or preset == "tcn" else {"preset": preset, "spn": None}
     data = {"train": "a", "validation": "b", "test": test}
     given = {
         "name": name,
