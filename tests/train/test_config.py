@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sptmod_dist import settings
 from sptmod_dist.errors import UserError
-from sptmod_dist.model.config import PRESETS, sptmod24, sptmod25, tiny
+from sptmod_dist.model.config import PRESETS, gain_tcn, sptmod24, sptmod25, tiny
 from sptmod_dist.train.config import TrainConfig, from_dict, to_dict, to_yaml
 from sptmod_dist.train.options import load_config, parse_train
 
@@ -196,9 +196,10 @@ def test_a_later_preset_keeps_what_fits_the_model_to_its_data(tmp_path: Path) ->
 
 
 def test_every_configuration_that_is_shipped_is_whole() -> None:
-    assert [path.stem for path in CONFIGS] == ["demo", "sptmod24", "sptmod25"]
+    assert [path.stem for path in CONFIGS] == ["demo", "sptmod24", "sptmod25", "tcn"]
     models = {path.stem: load_config([path], {}).model for path in CONFIGS}
-    assert models == {"demo": tiny(1), "sptmod24": sptmod24(7), "sptmod25": sptmod25(7)}
+    wanted = {"demo": tiny(1), "sptmod24": sptmod24(7), "sptmod25": sptmod25(7)}
+    assert models == wanted | {"tcn": gain_tcn(7)}
 
 
 @given(
