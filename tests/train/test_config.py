@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sptmod_dist import settings
@@ -202,7 +202,6 @@ def test_every_configuration_that_is_shipped_is_whole() -> None:
     assert models == wanted | {"tcn": gain_tcn(7)}
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are busy
 @given(
     name=st.text(
         st.characters(exclude_characters="/\\", exclude_categories=["Cs"], min_codepoint=32),
