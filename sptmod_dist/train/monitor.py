@@ -53,22 +53,25 @@ class Clock:
         return time.perf_counter() - self.start
 
 
-def _is_until(line: str, iteration: int) -> bool:
-    """Whether a line is whole (a kill may have cut it) and of an iteration until this one."""
+def _is_before(line: str, iteration: int) -> bool:
+    """Whether a line is whole (a kill may have cut it) and of an earlier iteration."""
     try:
-        return bool(json.loads(line)["iteration"] <= iteration)
+        return bool(json.loads(line)["iteration"] < iteration)
     except (ValueError, KeyError, TypeError):
         return False
 
 
-def _begun(shown: Mapping[str, Any], iteration: int) -> tuple[Tensor, int, int]:
-    """Sum, groups and iteration of the last record, as `flush` gave them."""
+def _begun(shown: Mapping[str, Any], iteration: int) -> tuple[Tensor, int, int, dict[str, float]]:
+    """Sum, groups, iteration of the last record and that record, as `flush` gave them."""
     try:
         groups, at = int(shown["groups"]), int(shown["at"])
         total = torch.tensor(shown["sum"], dtype=torch.float64)
-    except (KeyError, TypeError, ValueError):  # none, or of another version: begin a record
-        return torch.zeros(()), 0, iteration
-    return (total, groups, at) if total.isfinite().all() else (torch.zeros(()), 0, iteration)
+        record = {str(tag): float(value) for tag, value in shown["record"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError):  # none, or of another version
+        return torch.zeros(()), 0, iteration, {}
+    if not total.isfinite().all():
+        return torch.zeros(()), 0, iteration, {}
+    return total, groups, at, record
 
 
 class Monitor:
@@ -78,6 +81,8 @@ class Monitor:
         run: where to write.
         rank: of this process; 0 shows.
         iteration: where the training starts; a resumed run repeats nothing that was shown.
+        validated: whether a validation at this iteration was shown; else it may have been after
+            the checkpoint that the run goes on from, and comes again.
         total: iterations at most, for the bar.
         every: iterations between two records.
         seconds_per_iteration: seconds of audio that one iteration of the global batch holds.
@@ -89,6 +94,7 @@ class Monitor:
         run: RunFolder,
         rank: int,
         iteration: int,
+        validated: bool,
         total: int,
         every: int,
         seconds_per_iteration: float,
@@ -97,7 +103,7 @@ class Monitor:
         self.clock = Clock()
         self._run, self._every = run, every
         self._audio = seconds_per_iteration
-        self._sum, self._n_groups, self._shown_at = _begun(begun, iteration)
+        self._sum, self._n_groups, self._shown_at, self._record = _begun(begun, iteration)
         self._speed_at = iteration
         self._last = (0.0, 0.0, 0.0)
         self._unsaved: list[tuple[int, dict[str, float]]] = []  # since the last flush
@@ -112,8 +118,11 @@ class Monitor:
         self._is_main = rank == 0
         self._excepthook, threading.excepthook = threading.excepthook, self._spare_the_traceback
         if self._is_main:
-            self._writer = self._open(iteration + 1)
-            self._forget_after(iteration)
+            first = iteration + 1 if validated else iteration
+            self._writer = self._open(first)
+            if self._shown_at == first:
+                self._write(self._record, first)
+            self._forget_from(first)
         self._bar = tqdm(
             total=total,
             initial=iteration,
@@ -123,12 +132,12 @@ class Monitor:
             dynamic_ncols=True,
         )
 
-    def _forget_after(self, iteration: int) -> None:
+    def _forget_from(self, iteration: int) -> None:
         """Drop the lines of iterations that a resumed run is about to repeat."""
         if not self._run.metrics.is_file():
             return
         lines = self._run.metrics.read_text().splitlines()
-        kept = [line for line in lines if _is_until(line, iteration)]
+        kept = [line for line in lines if _is_before(line, iteration)]
         with atomic_write(self._run.metrics) as path:
             path.write_text("".join(f"{line}\n" for line in kept))
 
@@ -141,7 +150,8 @@ class Monitor:
         if self._is_main:
             with self._unless_full():
                 self._save()
-        return {"sum": self._sum.tolist(), "groups": self._n_groups, "at": self._shown_at}
+        shown = {"groups": self._n_groups, "at": self._shown_at, "record": self._record}
+        return {"sum": self._sum.tolist(), **shown}
 
     def say(self, message: str) -> None:
         """A line for the user, above the bar, and for this rank's log."""
@@ -177,7 +187,8 @@ class Monitor:
         scalars["optimizer/gradient_norm_effect"] = norms[:, 0].mean().item()
         scalars["optimizer/gradient_norm_spn"] = norms[0, 1].item()
         scalars["optimizer/learning_rate"] = learning_rate
-        self._write(scalars | self._speed(iteration), iteration)
+        self._record = scalars | self._speed(iteration)
+        self._write(self._record, iteration)
         self._sum, self._n_groups, self._shown_at = torch.zeros(()), 0, iteration
 
     def _speed(self, iteration: int) -> dict[str, float]:

@@ -352,6 +352,7 @@ class Trainer:
             self.run,
             engine.rank,
             self.progress.iteration,
+            self.progress.validated_at == self.progress.iteration,
             config.stopping.max_iterations,
             config.monitor.every,
             seconds / len(config.lengths),
