@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from jsonargparse import ArgumentParser
 
 from sptmod_dist.cli import PROGRAM
 from sptmod_dist.command_options import parse, plain_parser
+from sptmod_dist.data.locks import locked
 from sptmod_dist.errors import UserError
 
 if TYPE_CHECKING:
@@ -115,6 +117,23 @@ def _play(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> 
 
 
 def _record(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> int:
+    with _alone(Path(options.session)):
+        return _record_alone(options, plan, takes, stimuli)
+
+
+@contextmanager
+def _alone(session: Path) -> Iterator[None]:
+    """Against another capture of the session, which would mix its takes with ours."""
+    try:
+        with locked(session / ".lock", wait=False):
+            yield
+    except BlockingIOError:
+        raise UserError(
+            f"another capture is at work in {session}; wait for its end, or end it first."
+        ) from None
+
+
+def _record_alone(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> int:
     from sptmod_dist.capture.capture import Alignment, Capture
     from sptmod_dist.capture.session import Session
     from sptmod_dist.capture.session_report import finish

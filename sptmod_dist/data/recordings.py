@@ -26,7 +26,6 @@ from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
-import yaml
 
 from sptmod_dist import audio
 from sptmod_dist.data.controls import Control, Setting, normalised_vector, unique_controls
@@ -35,7 +34,7 @@ from sptmod_dist.data.item_tables import read_table, write_table
 from sptmod_dist.data.recording_checks import check_clean, check_fits, check_heard
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
-from sptmod_dist.yaml_files import read_mapping
+from sptmod_dist.yaml_files import dump, read_mapping
 
 FORMAT = "sptmod-recordings-1"
 SPLITS = ("train", "validation", "test")
@@ -63,6 +62,8 @@ class Manifest:
     device: str
     controls: tuple[Control, ...]
     items: tuple[Item, ...]
+    may_clip: bool = False
+    """Whether waves that are flat at full scale are the device's own, and not a converter's."""
 
     @classmethod
     def read(cls, path: str | Path) -> Manifest:
@@ -76,7 +77,7 @@ class Manifest:
         top = check_keys(
             read_mapping(path),
             ("format", "sample_rate", "device", "controls", "items"),
-            (),
+            ("may_clip",),
             str(path),
         )
         if top["format"] != FORMAT:
@@ -88,7 +89,11 @@ class Manifest:
         items = [_item(path, entry, where, controls) for where, entry in entries]
         _check_apart(path, items)
         device = _text(top["device"], "device", str(path))
-        return cls(path, _rate(path, top["sample_rate"]), device, controls, tuple(items))
+        may_clip = top.get("may_clip", False)
+        if not isinstance(may_clip, bool):
+            raise UserError(f"{path}: may_clip is {brief(may_clip)}; write true or false.")
+        rate = _rate(path, top["sample_rate"])
+        return cls(path, rate, device, controls, tuple(items), may_clip)
 
     def write(self, path: str | Path, items_file: str | None = None) -> None:
         """Write the manifest as YAML, whole or not at all, into the folder of its recordings.
@@ -104,11 +109,12 @@ class Manifest:
             "sample_rate": self.sample_rate,
             "device": self.device,
             "controls": [control.to_dict() for control in self.controls],
+            **({"may_clip": True} if self.may_clip else {}),
             "items": items_file or entries,
         }
         with atomic_write(path) as temporary:
             temporary.write_text(
-                yaml.safe_dump(top, sort_keys=False, allow_unicode=True), encoding="utf-8"
+                dump(top), encoding="utf-8"
             )
             if items_file is not None:  # in place just before the manifest that names it
                 write_table(path.parent / items_file, entries, [c.name for c in self.controls])
@@ -135,7 +141,7 @@ def load_item(manifest: Manifest, item: Item) -> Recording:
         UserError: a file that cannot be read, another rate than the manifest's, lengths or channels
             that differ, a NaN or infinite sample, clipping, or silence.
     """
-    dry, wet = _load(manifest, item.input), _load(manifest, item.output)
+    dry, wet = _load(manifest, item.input), _load(manifest, item.output, manifest.may_clip)
     if dry.shape[0] != wet.shape[0]:
         raise UserError(
             f"{item.output} has {wet.shape[0]} channels and its input {item.input} has "
@@ -152,7 +158,7 @@ def load_item(manifest: Manifest, item: Item) -> Recording:
     return Recording(dry, wet, normalised_vector(manifest.controls, item.settings))
 
 
-def _load(manifest: Manifest, path: Path) -> np.ndarray:
+def _load(manifest: Manifest, path: Path, may_clip: bool = False) -> np.ndarray:
     rate = audio.info(path).rate
     if rate != manifest.sample_rate:
         raise UserError(
@@ -160,7 +166,7 @@ def _load(manifest: Manifest, path: Path) -> np.ndarray:
             f"{manifest.sample_rate} Hz; resample the file or correct the manifest."
         )
     samples, _ = audio.read(path)
-    check_clean(path, samples, rate)
+    check_clean(path, samples, rate, may_clip)
     return samples
 
 

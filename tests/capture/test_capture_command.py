@@ -14,6 +14,7 @@ from sptmod_dist.capture.plan import Plan
 from sptmod_dist.capture.play import write_session
 from sptmod_dist.capture.stimuli import make_missing
 from sptmod_dist.cli import main
+from sptmod_dist.data.locks import locked
 from sptmod_dist.data.recordings import Manifest
 from sptmod_dist.errors import UserError
 from tests.capture.sessions import CONTENT, GAIN, RATE, content, delayed, plan_of
@@ -65,6 +66,16 @@ def test_a_command_records_a_plan_in_parts(
     assert main(["capture", str(tmp_path), "command", COPY, "--takes", "3"]) == 0
     assert len(Manifest.read(tmp_path / "manifest.yaml").items) == 3
     assert (tmp_path / "checks/report.json").is_file()
+
+
+def test_a_second_capture_of_a_session_is_refused_while_one_is_at_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan_of(tmp_path, [0.0])
+    with locked(tmp_path / ".lock"):
+        assert main(["capture", str(tmp_path), "command", COPY]) == 2
+    assert "another capture is at work in" in capsys.readouterr().err
+    assert not list(tmp_path.glob("wet/*"))
 
 
 def test_recordings_that_are_missing_are_listed_and_the_others_done(
