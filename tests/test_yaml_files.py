@@ -56,7 +56,7 @@ def test_json_is_read_as_json(
     assert read_mapping(path) == value
 
 
-@pytest.mark.parametrize("text", ["1e5", "1e1", "-.5E+2", "1.5", "on", "~", "2026-11-22", "=", "<<"])
+@pytest.mark.parametrize("text", ["1e5", "-.5E+2", "1.5", "on", "~", "2026-11-22", "=", "<<"])
 def test_what_is_dumped_is_read_back(tmp_path: Path, text: str) -> None:
     for style in (False, None):
         (tmp_path / "a.yaml").write_text(dump({text: [text, {"id": text}]}, style))

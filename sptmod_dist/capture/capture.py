@@ -10,7 +10,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -92,6 +92,8 @@ class Capture:
         digests = {take.id: self._digest(take) for take in takes}
         left = self._session.begin(self._about, digests, planned)
         self._delay = self._known_delay()
+        if self._device.by_hand and not overwrite:
+            self._refuse_other_recording(left, planned)
         self._tell_left(takes, left)
         begun = time.monotonic()
         with self._closing():
@@ -109,6 +111,19 @@ class Capture:
                     f"{self._session.folder} holds takes of another device ({entry['device']}): "
                     "plan another session for this one, or add --overwrite to replace them."
                 )
+
+    def _refuse_other_recording(self, left: Sequence[Take], planned: Mapping[str, str]) -> None:
+        """What people recorded is not thrown away for another file of the same take."""
+        entries = {take.id: self._session.done(take) for take in left}
+        there = [
+            name for name, entry in entries.items() if entry and entry["planned"] == planned[name]
+        ]
+        if there:
+            raise UserError(
+                f"{self._session.folder} has {len(there)} of these takes from another recording "
+                f"already ({', '.join(there[:3])}{' …' if len(there) > 3 else ''}): add "
+                "--overwrite to replace them, or name with --takes those that are to be recorded."
+            )
 
     def _tell_left(self, takes: Sequence[Take], left: Sequence[Take]) -> None:
         old = sum(self._session.done(take) is not None for take in left)

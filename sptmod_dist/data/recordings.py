@@ -13,14 +13,17 @@ not know of models, windows or shards.
       - {id: a2, input: a.wav, output: a-ratio2.wav, controls: {ratio: 2}, split: train}
 
 Paths are relative to the manifest's folder and never leave it; `sidechain:` may name a third file.
-Where `split` is missing, the items are still to be divided.
+Where `split` is missing, the items are still to be divided. `may_clip: true` says that waves which
+are flat at full scale are the device's own; a fold has `divided_from:`, what it was made of.
 Snapshots and grids of controls: DAFx25, section on data.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
@@ -64,6 +67,8 @@ class Manifest:
     items: tuple[Item, ...]
     may_clip: bool = False
     """Whether waves that are flat at full scale are the device's own, and not a converter's."""
+    divided_from: dict[str, str] | None = None
+    """Of a fold: `file`, the manifest beside it that was divided, and its `digest` at that time."""
 
     @classmethod
     def read(cls, path: str | Path) -> Manifest:
@@ -77,7 +82,7 @@ class Manifest:
         top = check_keys(
             read_mapping(path),
             ("format", "sample_rate", "device", "controls", "items"),
-            ("may_clip",),
+            ("may_clip", "divided_from"),
             str(path),
         )
         if top["format"] != FORMAT:
@@ -93,7 +98,17 @@ class Manifest:
         if not isinstance(may_clip, bool):
             raise UserError(f"{path}: may_clip is {brief(may_clip)}; write true or false.")
         rate = _rate(path, top["sample_rate"])
-        return cls(path, rate, device, controls, tuple(items), may_clip)
+        divided_from = top.get("divided_from")
+        _check_divided(path, divided_from)
+        return cls(path, rate, device, controls, tuple(items), may_clip, divided_from)
+
+    @property
+    def digest(self) -> str:
+        """Of all that it says of its items but for their splits."""
+        entries = [_item_dict(replace(item, split=""), self.path.parent) for item in self.items]
+        controls = [control.to_dict() for control in self.controls]
+        says = json.dumps([self.sample_rate, controls, entries], sort_keys=True)
+        return hashlib.sha256(says.encode()).hexdigest()
 
     def write(self, path: str | Path, items_file: str | None = None) -> None:
         """Write the manifest as YAML, whole or not at all, into the folder of its recordings.
@@ -110,6 +125,7 @@ class Manifest:
             "device": self.device,
             "controls": [control.to_dict() for control in self.controls],
             **({"may_clip": True} if self.may_clip else {}),
+            **({"divided_from": self.divided_from} if self.divided_from else {}),
             "items": items_file or entries,
         }
         with atomic_write(path) as temporary:
@@ -168,6 +184,19 @@ def _load(manifest: Manifest, path: Path, may_clip: bool = False) -> np.ndarray:
     samples, _ = audio.read(path)
     check_clean(path, samples, rate, may_clip)
     return samples
+
+
+def _check_divided(path: Path, divided_from: Any) -> None:
+    """Refuse a fold whose manifest has been written anew: its files may hold other settings."""
+    if divided_from is None:
+        return
+    entry = check_keys(divided_from, ("file", "digest"), (), f"{path}, divided_from")
+    whole = path.parent / _text(entry["file"], "file", f"{path}, divided_from")
+    if whole.is_file() and Manifest.read(whole).digest != entry["digest"]:
+        raise UserError(
+            f"{path} divides another {whole.name} than the one that stands beside it, so its "
+            f"settings may be wrong: divide that anew with `sptmod-dist split {whole} --overwrite`."
+        )
 
 
 def _entries(

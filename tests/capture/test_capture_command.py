@@ -98,7 +98,9 @@ def test_recordings_that_are_missing_are_listed_and_the_others_done(
     assert np.abs(wet - audio.remove_dc(wanted)).max() < 2**-21  # rounded to 24 bits twice
 
 
-def test_a_take_of_a_long_recording_is_replaced_by_a_file_of_its_own(tmp_path: Path) -> None:
+def test_a_take_of_a_long_recording_is_replaced_by_a_file_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan_of(tmp_path, [0.0, 6.0])
     stimulus, _ = audio.read(tmp_path / "stimulus/stimulus-0.wav")
     long = np.concatenate([delayed(gain, 300, stimulus) for gain in (0.0, 3.0)], axis=1)
@@ -108,7 +110,11 @@ def test_a_take_of_a_long_recording_is_replaced_by_a_file_of_its_own(tmp_path: P
     back = tmp_path / "back"
     back.mkdir()
     audio.write(back / "take 2.wav", delayed(6.0, 500, stimulus), RATE)
-    assert main(["capture", str(tmp_path), "recordings", str(back)]) == 0
+    again = ["capture", str(tmp_path), "recordings", str(back)]
+    assert main(again) == 2
+    assert "1 of these takes from another recording already (item-001)" in capsys.readouterr().err
+    assert main([*again, "--overwrite"]) == 0
+    assert "take 2.wav -> item-001" in capsys.readouterr().out
     assert (tmp_path / "wet/item-000.wav").stat().st_mtime_ns == first
     wet, _ = audio.read(tmp_path / "wet/item-001.wav")
     wanted = delayed(6.0, 0, content(0)[None, :CONTENT])
