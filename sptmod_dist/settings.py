@@ -18,6 +18,10 @@ from sptmod_dist.names import advice
 
 Tree = TypeVar("Tree")
 
+KIND = "kind"
+"""Where a field may hold one of several dataclasses, the key whose value says which; without it
+the first is meant."""
+
 _PLAIN: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
@@ -52,9 +56,8 @@ def dotted_keys(cls: type, prefix: str = "") -> Iterator[str]:
     """Every key of a tree, inner ones (`model.spn`) and leaves (`model.spn.channels`)."""
     for name, hint in get_type_hints(cls).items():
         yield prefix + name
-        inner = _dataclass_in(hint)
-        if inner is not None:
-            yield from dotted_keys(inner, f"{prefix}{name}.")
+        inner = (key for found in _dataclasses_in(hint) for key in dotted_keys(found))
+        yield from (f"{prefix}{name}.{key}" for key in dict.fromkeys(inner))
 
 
 def check(cls: type, data: Any, where: str, prefix: str = "", root: type | None = None) -> Any:
@@ -82,7 +85,7 @@ def check(cls: type, data: Any, where: str, prefix: str = "", root: type | None 
         key = f"{prefix}{name}"
         if name not in hints:
             raise _unknown_key(key, where, dotted_keys(root))
-        inner = _dataclass_in(hints[name])
+        inner = _chosen(hints[name], value, key, where)
         if inner is not None and not (value is None and _optional(hints[name])):
             checked[name] = check(inner, value, where, f"{key}.", root)
         else:
@@ -103,7 +106,7 @@ def build(cls: type[Tree], data: Mapping[str, Any]) -> Tree:
     hints = get_type_hints(cls)
     values = dict(data)
     for name, value in data.items():
-        inner = _dataclass_in(hints[name])
+        inner = _chosen(hints[name], value, name, "settings")
         if inner is not None and value is not None:
             values[name] = build(inner, value)
     return cls(**values)
@@ -119,7 +122,7 @@ def expected(hint: Any) -> str:
     if get_origin(hint) is tuple:
         example = "[8, 8]" if options[0] is int else "[a, b]"
         return f"a list such as {example}, each value {expected(options[0])}"
-    if _dataclass_in(hint):
+    if _dataclasses_in(hint):
         return "keys with values"
     return " or ".join("null" if o is types.NoneType else expected(o) for o in options)
 
@@ -128,8 +131,8 @@ def field_type(cls: type, key: str) -> Any:
     """The type that stands behind a dotted key, or None for an unknown one."""
     hint: Any = cls
     for name in key.split("."):
-        inner = _dataclass_in(hint)
-        hint = get_type_hints(inner).get(name) if inner is not None else None
+        hints = (get_type_hints(inner).get(name) for inner in _dataclasses_in(hint))
+        hint = next(filter(None, hints), None)
     return hint
 
 
@@ -181,9 +184,26 @@ def _optional(hint: Any) -> bool:
     return types.NoneType in get_args(hint)
 
 
-def _dataclass_in(hint: Any) -> type | None:
-    """The dataclass that a field holds, `SPNConfig` for `SPNConfig | None`; None for a leaf."""
-    for candidate in (hint, *get_args(hint)):
-        if isinstance(candidate, type) and is_dataclass(candidate):
-            return candidate
-    return None
+def _dataclasses_in(hint: Any) -> list[type]:
+    """What a field may hold, `[SPNConfig]` for `SPNConfig | None`; nothing for a leaf."""
+    candidates = (hint, *get_args(hint))
+    return [found for found in candidates if isinstance(found, type) and is_dataclass(found)]
+
+
+def _chosen(hint: Any, value: Any, key: str, where: str) -> type | None:
+    """The dataclass that a value is of, None for a leaf; a key of another kind is refused."""
+    found = _dataclasses_in(hint)
+    if len(found) < 2 or not isinstance(value, Mapping):
+        return found[0] if found else None
+    kinds = {get_args(get_type_hints(each)[KIND])[0]: each for each in found}
+    kind = value.get(KIND, next(iter(kinds)))
+    if not isinstance(kind, str) or kind not in kinds:
+        raise _wrong_type(f"{key}.{KIND}", kind, "one of " + ", ".join(kinds), where)
+    for name in value:
+        of = [other for other, each in kinds.items() if name in get_type_hints(each)]
+        if of and kind not in of:
+            raise SettingsError(
+                f"{where}: {key}.{name} is a setting of {key}.{KIND} {of[0]}, but {key}.{KIND} is "
+                f"{kind}: leave one of them out"
+            )
+    return kinds[kind]

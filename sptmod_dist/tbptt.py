@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sptmod_dist.model.config import SPTModConfig
+from sptmod_dist.model.config import ModelConfig
+from sptmod_dist.model.effects import EffectState
 from sptmod_dist.model.lengths import GroupLengths, LengthPlan
-from sptmod_dist.model.sptmod import ModelState
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Step(NamedTuple):
 
     prediction: Tensor
     """[B, C, L_i]."""
-    state: ModelState
+    state: EffectState
     """To be detached before the next sub-sequence."""
     seam: tuple[Tensor, Tensor] | None
     """Where the backward pass is cut between the networks: predicted states, and their leaf."""
@@ -58,10 +58,10 @@ class Schedule(GroupLengths):
 
     Args:
         config: the model's.
-        lengths: `L_0 … L_{N-1}`; all but the first are multiples of the pooling size.
+        lengths: `L_0 … L_{N-1}`; all but the first are multiples of `config.frame`.
     """
 
-    def __init__(self, config: SPTModConfig, lengths: Sequence[int]) -> None:
+    def __init__(self, config: ModelConfig, lengths: Sequence[int]) -> None:
         self.plan = config.plan(lengths[0])
         self.lengths = tuple(lengths)
         self.input_length = self.plan.input_length
@@ -93,7 +93,7 @@ def forward(
     effect: nn.Module,
     spn: nn.Module | None,
     sub: SubSequence,
-    state: ModelState | None,
+    state: EffectState | None,
     keep: Tensor | None = None,
 ) -> Step:
     """Run both networks over one sub-sequence.
@@ -108,13 +108,13 @@ def forward(
     if sub.plan is None:
         prediction, state = effect(sub.input, sub.controls, state=state)
         return Step(prediction, state, None)
-    seam, leaf = None, None
-    if spn is not None:
-        states = spn(sub.lookback, sub.controls, keep=keep)
-        leaf = states.detach().requires_grad_(torch.is_grad_enabled())
-        seam = (states, leaf)
+    if spn is None:
+        prediction, state = effect(sub.input, sub.controls, plan=sub.plan)
+        return Step(prediction, state, None)
+    states = spn(sub.lookback, sub.controls, keep=keep)
+    leaf = states.detach().requires_grad_(torch.is_grad_enabled())
     prediction, state = effect(sub.input, sub.controls, plan=sub.plan, rnn_states=leaf)
-    return Step(prediction, state, seam)
+    return Step(prediction, state, (states, leaf))
 
 
 def spn_loss(seam: tuple[Tensor, Tensor]) -> Tensor:

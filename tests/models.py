@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from sptmod_dist.model import SPNConfig, SPTModConfig
+from sptmod_dist.model import SPNConfig, SPTModConfig, TCNConfig
 
 SPN = SPNConfig(
     channels=(4, 5),
@@ -40,6 +40,15 @@ MODELS = {
     "no_spn_conditioned": replace(LSTM, spn=None, cond_size=5),
     "empty_film": replace(LSTM, film_hidden=(), spn=replace(SPN, film_hidden=())),
     "no_linear_end": replace(LSTM, spn=replace(SPN, linear_end=False, channels=(4, 3 * 14))),
+}
+
+TCN = TCNConfig(
+    n_params=2, channels=(5, 4), kernel_sizes=(3, 5), dilations=(1, 7), film_hidden=(6,)
+)
+TCNS = {
+    "tcn": TCN,
+    "tcn_stereo_with_sidechain": replace(TCN, input_channels=2, sidechain_channels=1),
+    "tcn_snapshot": replace(TCN, n_params=0, kernel_sizes=(1, 4)),
 }
 
 

@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
 from processes import ROOT, run
 from toy import make_toy, write_config
 
@@ -27,6 +28,7 @@ def install_wheel(folder: Path) -> Path:
     return site
 
 
+@pytest.mark.system
 def test_an_installed_wheel_trains_and_renders_in_an_empty_directory(tmp_path):
     site = install_wheel(tmp_path)
     data, empty = tmp_path / "data", tmp_path / "empty"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sptmod_dist.errors import UserError
@@ -47,7 +47,6 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None)  # a busy machine is no fault
 @given(st.dictionaries(KEYS, VALUES, max_size=5), st.sampled_from([None, 2, "\t"]))
 def test_json_is_read_as_json(
     tmp_path_factory: pytest.TempPathFactory, value: dict[str, Any], indent: Any

@@ -37,6 +37,8 @@ def toy_settings(folder: Path, **changes: Any) -> dict[str, Any]:
         "stopping": {"max_iterations": 24},
         "monitor": {"every": 3},
     }
+    if "kind" in changes.get("model", {}):
+        base["model"] = {}  # the changes hold all of it
     return settings.merge(base, changes)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from models import LSTM
+from models import LSTM, TCN
 
 from sptmod_dist import settings
 from sptmod_dist.model.config import sptmod25
 
 STATES = LSTM
+REACH = LSTM.plan(64).target_start
+TCN_ON_SAME_SHARDS = settings.to_plain(
+    replace(TCN, n_params=1, kernel_sizes=(2, 2), dilations=(1, REACH - 1))
+)
 FOUR_GROUPS = {"stopping": {"max_iterations": 12}, "validation": {"every": 100}}
 AVERAGE = {"pooling_type": "average", "spn": {"pooling_type": "average"}}
 EXACT: dict[str, Any] = {"precision": "float64", **FOUR_GROUPS}
@@ -55,6 +60,7 @@ IN_FLOAT64 = {
     "dropout-items": also(EXACT, DROPPED_ITEMS),
     "dropout-sliced": also(EXACT, SLICED, DROPOUT),
     "scheduled": also(EXACT, SCHEDULED),
+    "tcn": also(EXACT, {"model": TCN_ON_SAME_SHARDS}),
     "no-spn": also(EXACT, {"model": {"spn": None}, "data": {"resident": "device"}}),
 }
 """Under DDP: 1e-12 of one process."""

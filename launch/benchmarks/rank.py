@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.work import JOB, SOCKET, Order, Work
 from sptmod_dist.losses import Loss
 from sptmod_dist.model import SPTMod, StatePredictionNetwork
-from sptmod_dist.model.sptmod import ModelState
+from sptmod_dist.model.effects import EffectState
 from sptmod_dist.tbptt import Schedule, forward
 from sptmod_dist.train.config import DistributedConfig
 from sptmod_dist.train.engine import Engine
@@ -87,7 +87,7 @@ class Training:
         engine = self.engine
         rows = len(self.rows[0]) // engine.n_slices
         slices = list(zip(*(tensor.split(rows) for tensor in self.rows), strict=True))
-        states: list[ModelState | None] = [None] * len(slices)
+        states: list[EffectState | None] = [None] * len(slices)
         figures, norms = [], []
         for subs in zip(*(self.schedule.split(*parts) for parts in slices), strict=True):
             for k, sub in enumerate(subs):

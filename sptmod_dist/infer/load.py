@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sptmod_dist.data.controls import Control
-from sptmod_dist.model.config import SPTModConfig
-from sptmod_dist.model.sptmod import SPTMod
+from sptmod_dist.model.config import ModelConfig
+from sptmod_dist.model.effects import Effect, build_effect
 from sptmod_dist.train.checkpoint import CheckpointError
 from sptmod_dist.train.config import TrainConfig, from_dict
 from sptmod_dist.train.run_folder import RunError, RunFolder
@@ -18,7 +18,7 @@ from sptmod_dist.train.run_folder import RunError, RunFolder
 class Model:
     """What rendering and evaluation need of a run."""
 
-    effect: SPTMod
+    effect: Effect
     config: TrainConfig
     """The resolved settings of the training."""
     controls: tuple[Control, ...]
@@ -29,7 +29,7 @@ class Model:
     """The checkpoint's folder."""
 
     @property
-    def architecture(self) -> SPTModConfig:
+    def architecture(self) -> ModelConfig:
         """The model's own part of the settings."""
         return self.config.model
 
@@ -51,7 +51,7 @@ def load_model(run: str | Path, which: Literal["best", "last"] = "best") -> Mode
     path, checkpoint = found
     state: dict[str, Any] = checkpoint.state
     config = from_dict(state["config"], str(path))
-    effect = SPTMod(config.model).to(config.dtype)
+    effect = build_effect(config.model).to(config.dtype)
     prefix = "effect."
     weights = {
         name.removeprefix(prefix): value

@@ -1,11 +1,11 @@
-"""What a model is made of: two frozen dataclasses, their checks, and the published presets.
+"""What a model is made of: frozen dataclasses, their checks, and the published presets.
 
 The defaults are SPTMod25's (DAFx25, table of configurations). Nothing here needs torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -14,6 +14,8 @@ from sptmod_dist.model.lengths import LengthPlan, lookback_samples, plan_lengths
 
 Pooling = Literal["max", "average"]
 Cell = Literal["LSTM", "GRU"]
+Kind = Literal["sptmod", "tcn"]
+"""What `model.kind` may be: a key of each config below, which settings choose by it."""
 
 
 class ModelConfigError(UserError):
@@ -92,10 +94,60 @@ class SPNConfig:
         return lookback_samples(self.kernel_sizes, self.dilations, self.strides, self.poolings)
 
 
-@dataclass(frozen=True)
-class SPTModConfig:
-    """The effect network, and with it everything that a model needs to know of its data."""
+class EffectConfig:
+    """What the configs of all effect networks have; `frame` and `plan` are each one's own."""
 
+    input_channels: int
+    sidechain_channels: int
+    n_params: int
+    channels: tuple[int, ...]
+    kernel_sizes: tuple[int, ...]
+    dilations: tuple[int, ...]
+
+    @property
+    def frame(self) -> int:
+        """Samples of which a call with a state takes a multiple."""
+        raise NotImplementedError
+
+    @property
+    def latency(self) -> int:
+        """Samples that the output looks ahead at most."""
+        return self.frame - 1
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks, `J`."""
+        return len(self.channels)
+
+    @property
+    def consumed(self) -> tuple[int, ...]:
+        """Samples that each block's convolution consumes without padding, `(k - 1) * d`."""
+        return tuple((k - 1) * d for k, d in zip(self.kernel_sizes, self.dilations, strict=True))
+
+    @property
+    def signal_channels(self) -> int:
+        """Channels of the input tensor: the audio's, then the sidechain's."""
+        return self.input_channels + self.sidechain_channels
+
+    def _check(self) -> None:
+        columns = {
+            "channels": self.channels,
+            "kernel_sizes": self.kernel_sizes,
+            "dilations": self.dilations,
+        }
+        _check_blocks("model.", columns)
+        _check_positive("model.input_channels", [self.input_channels])
+        for key in ("sidechain_channels", "n_params"):
+            if getattr(self, key) < 0:
+                raise ModelConfigError(f"model.{key} is {getattr(self, key)}: give 0 or more")
+
+
+@dataclass(frozen=True)
+class SPTModConfig(EffectConfig):
+    """SPTMod, the effect network, and with it everything that it needs to know of its data."""
+
+    kind: Literal["sptmod"] = "sptmod"
+    """Which model; the settings below are sptmod's."""
     input_channels: int = 1
     """Audio channels, `C`."""
     sidechain_channels: int = 0
@@ -124,21 +176,12 @@ class SPTModConfig:
     """The State Prediction Network; null for none (states then start from zeros)."""
 
     def __post_init__(self) -> None:
-        columns = {
-            "channels": self.channels,
-            "kernel_sizes": self.kernel_sizes,
-            "dilations": self.dilations,
-        }
-        _check_blocks("model.", columns)
-        _check_positive("model.input_channels", [self.input_channels])
+        self._check()
         _check_positive("model.pooling_size", [self.pooling_size])
         _check_positive("model.hidden_size", [self.hidden_size])
         _check_positive("model.film_hidden", self.film_hidden)
         _check_choice("model.pooling_type", self.pooling_type, ("max", "average"))
         _check_choice("model.rnn_cell", self.rnn_cell, ("LSTM", "GRU"))
-        for key in ("sidechain_channels", "n_params"):
-            if getattr(self, key) < 0:
-                raise ModelConfigError(f"model.{key} is {getattr(self, key)}: give 0 or more")
         self._check_conditioning()
         self._check_states()
 
@@ -164,34 +207,78 @@ class SPTModConfig:
             )
 
     @property
-    def n_blocks(self) -> int:
-        """Number of ModBlocks, `J`."""
-        return len(self.channels)
-
-    @property
-    def consumed(self) -> tuple[int, ...]:
-        """Samples that each block's convolution consumes without padding, `(k - 1) * d`."""
-        return tuple((k - 1) * d for k, d in zip(self.kernel_sizes, self.dilations, strict=True))
-
-    @property
     def state_size(self) -> int:
         """Values in one block's recurrent state: `2H` for an LSTM (`[h, c]`), `H` for a GRU."""
         return self.hidden_size * (2 if self.rnn_cell == "LSTM" else 1)
 
     @property
-    def signal_channels(self) -> int:
-        """Channels of the input tensor: the audio's, then the sidechain's."""
-        return self.input_channels + self.sidechain_channels
-
-    @property
-    def latency(self) -> int:
-        """Samples that the output looks ahead at most."""
-        return self.pooling_size - 1
+    def frame(self) -> int:
+        """Samples of which a call with a state takes a multiple, `P`."""
+        return self.pooling_size
 
     def plan(self, target_length: int) -> LengthPlan:
         """The slices and crops of a group's first sub-sequence of `target_length` samples."""
         lookback = self.spn.lookback_length if self.spn else 0
         return plan_lengths(target_length, self.consumed, self.pooling_size, lookback)
+
+
+@dataclass(frozen=True)
+class TCNConfig(EffectConfig):
+    """The gain TCN, a baseline without recurrence: causal dilated convolutions that compute a gain.
+
+    The study that it comes from states no constants; these are ours.
+    """
+
+    kind: Literal["tcn"] = "tcn"
+    """Which model; the settings below are tcn's."""
+    input_channels: int = 1
+    """Audio channels, `C`."""
+    sidechain_channels: int = 0
+    """Sidechain channels, `S`; with 0 the input itself steers the gain."""
+    n_params: int = 0
+    """Controls of the device; 0 for a snapshot of one setting."""
+    channels: tuple[int, ...] = (32, 32, 32, 32)
+    """Channels of each block."""
+    kernel_sizes: tuple[int, ...] = (13, 13, 13, 13)
+    """Kernel size of each block."""
+    dilations: tuple[int, ...] = (1, 10, 100, 1000)
+    """Dilation of each block."""
+    film_hidden: tuple[int, ...] = (32, 32)
+    """Hidden layers of the FiLM that the controls steer; empty for one linear layer."""
+
+    def __post_init__(self) -> None:
+        self._check()
+        _check_positive("model.film_hidden", self.film_hidden)
+
+    @property
+    def frame(self) -> int:
+        """Samples of which a call with a state takes a multiple: any number."""
+        return 1
+
+    @property
+    def spn(self) -> None:
+        """Nothing is recurrent, so no states are to be predicted."""
+        return None
+
+    def plan(self, target_length: int) -> LengthPlan:
+        """The slices of a group's first sub-sequence: all blocks consume, nothing is cropped."""
+        if target_length < 1:
+            raise ValueError(f"target_length is {target_length}; it must be at least 1")
+        start = sum(self.consumed)
+        return LengthPlan(
+            target_length=target_length,
+            input_length=start + target_length,
+            lookback_length=0,
+            modulation_start=0,
+            audio_start=start,
+            lookback_start=start,
+            modulation_crops=(0,) * self.n_blocks,
+            audio_crops=(0,) * self.n_blocks,
+        )
+
+
+ModelConfig = SPTModConfig | TCNConfig
+"""The config of any model."""
 
 
 def sptmod24(n_params: int = 7) -> SPTModConfig:
@@ -232,4 +319,14 @@ def tiny(n_params: int = 0) -> SPTModConfig:
     )
 
 
-PRESETS = {"sptmod24": sptmod24, "sptmod25": sptmod25, "tiny": tiny}
+def gain_tcn(n_params: int = 7) -> TCNConfig:
+    """The gain TCN; it hears 0.3 s."""
+    return TCNConfig(n_params=n_params)
+
+
+PRESETS: dict[str, Callable[..., ModelConfig]] = {
+    "sptmod24": sptmod24,
+    "sptmod25": sptmod25,
+    "tiny": tiny,
+    "tcn": gain_tcn,
+}

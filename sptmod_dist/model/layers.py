@@ -97,6 +97,11 @@ class CausalConv(nn.Module):
         self.conv = nn.Conv1d(in_channels, out_channels, kernel, dilation=dilation)
         self.consumed = (kernel - 1) * dilation
 
+    def zero_tail(self, batch_size: int) -> Tensor:
+        """The tail of silence [batch_size, c_in, consumed]."""
+        weight = self.conv.weight
+        return weight.new_zeros(batch_size, weight.shape[1], self.consumed)
+
     def forward(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
         if tail is not None:
             x = torch.cat([tail.to(x.dtype), x], dim=-1)

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sptmod_dist.model.config import SPNConfig, SPTModConfig
+from sptmod_dist.model.config import ModelConfig, SPNConfig, SPTModConfig
 from sptmod_dist.model.layers import FiLM, pool, without_autocast
 
 
@@ -88,7 +88,7 @@ class StatePredictionNetwork(nn.Module):
         return (states if keep is None else states * keep).transpose(0, 1)
 
 
-def dropout_factors(config: SPTModConfig, batch_size: int, seed: int) -> Tensor | None:
+def dropout_factors(config: ModelConfig, batch_size: int, seed: int) -> Tensor | None:
     """Factors for the predicted states of one whole batch, a pure function of the seed.
 
     Every rank makes those of the global batch and takes its own rows, so that they do not depend
@@ -103,6 +103,7 @@ def dropout_factors(config: SPTModConfig, batch_size: int, seed: int) -> Tensor 
     spn = config.spn
     if spn is None or not spn.dropout:
         return None
+    assert isinstance(config, SPTModConfig)  # it alone has an SPN
     shape = (batch_size, config.n_blocks, config.state_size)
     if spn.dropout_items:
         keep = torch.ones(shape)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sptmod_dist.model.calls import check_call
 from sptmod_dist.model.config import SPTModConfig
 from sptmod_dist.model.layers import (
     CausalConv,
@@ -140,8 +141,7 @@ class SPTMod(nn.Module):
     def _zero_tails(self, batch_size: int) -> Iterator[Tensor]:
         block: Any  # ModuleList forgets what it holds
         for block in self.blocks:
-            weight = block.conv.conv.weight
-            yield weight.new_zeros(batch_size, weight.shape[1], block.conv.consumed)
+            yield block.conv.zero_tail(batch_size)
 
     def forward(
         self,
@@ -165,7 +165,9 @@ class SPTMod(nn.Module):
         Raises:
             ValueError: both or neither of plan and state; lengths or channels that do not fit.
         """
-        self._check(x, controls, plan, rnn_states, state)
+        check_call(self.config, x, controls, plan, state)
+        if state is not None and rnn_states is not None:
+            raise ValueError("rnn_states start a group; a state already holds its own")
         C = self.config.input_channels
         audio = x[:, :C]  # [B, C, T]
         signal = x[:, C:] if self.config.sidechain_channels else audio
@@ -201,30 +203,3 @@ class SPTMod(nn.Module):
             next_states.append(next_state)
             next_tails.append(tail)
         return audio, ModelState(torch.stack(next_states), tuple(next_tails))
-
-    def _check(
-        self,
-        x: Tensor,
-        controls: Tensor,
-        plan: LengthPlan | None,
-        rnn_states: Tensor | None,
-        state: ModelState | None,
-    ) -> None:
-        config, (B, channels, T) = self.config, x.shape
-        if (plan is None) == (state is None):
-            raise ValueError("give a plan (to start a group) or a state (to continue), not both")
-        if channels != config.signal_channels:
-            raise ValueError(f"x has {channels} channels; the model has {config.signal_channels}")
-        if controls.shape != (B, config.n_params):
-            raise ValueError(
-                f"controls are {tuple(controls.shape)}; they must be ({B}, {config.n_params})"
-            )
-        if plan is not None and T != plan.input_length:
-            raise ValueError(f"x has {T} samples; the plan asks for {plan.input_length}")
-        if state is not None:
-            if rnn_states is not None:
-                raise ValueError("rnn_states start a group; a state already holds its own")
-            if not T or T % config.pooling_size:
-                raise ValueError(
-                    f"x has {T} samples; it must be a multiple of P = {config.pooling_size}"
-                )

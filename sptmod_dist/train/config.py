@@ -20,7 +20,7 @@ import yaml
 from sptmod_dist import settings
 from sptmod_dist.errors import UserError
 from sptmod_dist.losses import LossConfig
-from sptmod_dist.model.config import SPTModConfig
+from sptmod_dist.model.config import ModelConfig, SPTModConfig
 
 PRECISIONS = "weights are float32 (bf16 is autocast around them, float64 is for proofs)"
 
@@ -184,8 +184,8 @@ class TrainConfig:
     """Samples of a group's sub-sequences, `L_0 ... L_{N-1}`: N iterations, one step each."""
     batch_size: int = 16
     """Sequences in a batch over all processes together, `B`."""
-    model: SPTModConfig = field(default_factory=SPTModConfig)
-    """The effect network and its State Prediction Network."""
+    model: ModelConfig = field(default_factory=SPTModConfig)
+    """The effect network, of the kind that `model.kind` names, and its State Prediction Network."""
     data: DataConfig = field(default_factory=DataConfig)
     """Where the shards are."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -232,7 +232,7 @@ class TrainConfig:
             number = getattr(self.data, key)
             if number < 1:
                 raise ConfigError(f"data.{key} is {number}, but must be at least 1")
-        _check_lengths(self.lengths, self.model.pooling_size, max(self.loss.windows))
+        _check_lengths(self.lengths, self.model.frame, max(self.loss.windows))
 
 
 def from_dict(
@@ -372,7 +372,7 @@ def _check_numbers(config: TrainConfig) -> None:
         raise ConfigError(f"seed is {config.seed}, but must be below 2^63")
 
 
-def _check_lengths(lengths: tuple[int, ...], pooling_size: int, window: int) -> None:
+def _check_lengths(lengths: tuple[int, ...], frame: int, window: int) -> None:
     if not lengths:
         raise ConfigError("lengths is empty: give one length a sub-sequence, such as [8192, 8192]")
     for index, length in enumerate(lengths):
@@ -381,11 +381,11 @@ def _check_lengths(lengths: tuple[int, ...], pooling_size: int, window: int) -> 
                 f"lengths[{index}] is {length}, shorter than the loss's longest window of {window} "
                 "samples: make it longer or shorten loss.windows"
             )
-        if index and length % pooling_size:
+        if index and length % frame:
             raise ConfigError(
                 f"lengths[{index}] is {length}, but every length after the first must be a "
-                f"multiple of model.pooling_size = {pooling_size}: "
-                f"take {nearest_multiples(length, pooling_size)}"
+                f"multiple of model.pooling_size = {frame}: "
+                f"take {nearest_multiples(length, frame)}"
             )
 
 

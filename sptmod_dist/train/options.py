@@ -1,8 +1,10 @@
 """Where a training's settings come together: YAML files in order, then the command line.
 
 Each layer holds only what it changes; the last one wins. A preset is the starting point of its
-layer and is gone from the result. All parsing errors become one sentence with the file (or the
-option), the key and the closest right one. What the settings mean is `train/config.py`.
+layer and is gone from the result. With a preset or another kind of model, what earlier layers said
+of the model is gone too, but for what fits it to its data. All parsing errors become one sentence
+with the file (or the option), the key and the closest right one. What the settings mean is
+`train/config.py`.
 """
 
 from __future__ import annotations
@@ -10,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 from sptmod_dist import settings
-from sptmod_dist.model.config import PRESETS
+from sptmod_dist.model.config import PRESETS, Kind, SPTModConfig
 from sptmod_dist.names import advice, closest
 from sptmod_dist.train.config import PRECISIONS, ConfigError, TrainConfig, from_dict
 from sptmod_dist.yaml_files import read_mapping
@@ -145,26 +147,34 @@ def settings_parser(prog: str, purpose: str) -> ArgumentParser:
     parser.add_argument(
         "--model.preset", choices=sorted(PRESETS), help="start from this model's settings"
     )
-    parser.add_class_arguments(TrainConfig)
+    parser.add_argument(
+        f"--model.{settings.KIND}", choices=get_args(Kind), help="which model; sptmod"
+    )
+    parser.add_class_arguments(TrainConfig, skip={"model"})
+    parser.add_class_arguments(SPTModConfig, "model", skip={settings.KIND})
     return parser
 
 
 def _add_layer(base: dict[str, Any], layer: dict[str, Any], where: str) -> dict[str, Any]:
-    layer = dict(layer)
-    model = layer.get("model")
-    if isinstance(model, Mapping) and "preset" in model:
-        layer["model"] = {key: value for key, value in model.items() if key != "preset"}
-        base = {**base, "model": _preset(model["preset"], base.get("model") or {}, where)}
+    if isinstance(layer.get("model"), Mapping):
+        layer, base = dict(layer), dict(base)
+        model, earlier = dict(layer["model"]), base.get("model") or {}
+        kept = {key: earlier[key] for key in _DATA_FIELDS if key in earlier}
+        if "preset" in model:
+            earlier = _preset(model.pop("preset"), where) | kept
+        kind = earlier.get(settings.KIND, TrainConfig().model.kind)
+        if model.setdefault(settings.KIND, kind) != kind:
+            earlier = kept  # the rest was of another kind
+        layer["model"], base["model"] = model, earlier
     return settings.merge(base, settings.check(TrainConfig, layer, where))
 
 
-def _preset(name: Any, earlier: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A preset's fields; what fits the model to its data stays as earlier layers had it."""
+def _preset(name: Any, where: str) -> dict[str, Any]:
     if not isinstance(name, str) or name not in PRESETS:
         remedy = advice(str(name), sorted(PRESETS))
         raise ConfigError(f"{where}: there is no model.preset {name!r}: {remedy}")
-    kept = {key: earlier[key] for key in _DATA_FIELDS if key in earlier}
-    return settings.to_plain(PRESETS[name]()) | kept
+    fields: dict[str, Any] = settings.to_plain(PRESETS[name]())
+    return fields
 
 
 def _option_names(argv: Sequence[str]) -> Iterator[str]:

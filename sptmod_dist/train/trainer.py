@@ -20,8 +20,8 @@ from sptmod_dist import __version__
 from sptmod_dist.data.loader import Group
 from sptmod_dist.errors import UserError
 from sptmod_dist.losses import Loss
+from sptmod_dist.model.effects import EffectState, build_effect
 from sptmod_dist.model.spn import StatePredictionNetwork, dropout_factors
-from sptmod_dist.model.sptmod import ModelState, SPTMod
 from sptmod_dist.tbptt import Schedule, forward
 from sptmod_dist.train.checkpoint import Checkpoint
 from sptmod_dist.train.config import TrainConfig, to_dict
@@ -80,7 +80,7 @@ class Trainer:
         digest = hashlib.sha256(about.encode()).hexdigest()[:16]
         self.engine.agree(f"the start, with settings and data of digest {digest}")
         torch.manual_seed(self.config.seed)
-        effect = SPTMod(self.config.model).to(self.config.dtype)
+        effect = build_effect(self.config.model).to(self.config.dtype)
         spn = None
         if self.config.model.spn is not None:
             spn = StatePredictionNetwork(self.config.model).to(self.config.dtype)
@@ -176,7 +176,7 @@ class Trainer:
         Shape: loss terms of each slice [slices, N, terms], both gradient norms [N, 2].
         """
         slices = list(self._slices(group))
-        states: list[ModelState | None] = [None] * len(slices)  # a group starts: reset
+        states: list[EffectState | None] = [None] * len(slices)  # a group starts: reset
         figures, norms = [], []
         for subs in zip(*(self.schedule.split(*parts) for *parts, _ in slices), strict=True):
             self._look(f"learning from sub-sequence {subs[0].index}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.infer.stream import stream_whole
 from sptmod_dist.losses import Loss, LossTerms
-from sptmod_dist.model.sptmod import SPTMod
+from sptmod_dist.model.effects import Effect
 from sptmod_dist.tbptt import Schedule, forward
 from sptmod_dist.train.ranks import Ranks
 
@@ -49,9 +50,7 @@ def item_terms(
 
     Shape: x [1, C + S, T], y [1, C, T], controls [1, n_params] -> [3 (WT, ST, ST whole), terms].
     """
-    effect = networks["effect"]
-    assert isinstance(effect, SPTMod)
-    streamed = stream_whole(effect, x, controls)
+    streamed = stream_whole(cast(Effect, networks["effect"]), x, controls)
     rows = _rows(x, y, controls, schedule, windows_at_once)
     wt = [_windowed(networks, schedule, loss, *row) for row in rows]
     pairs = zip(*(_sub_sequences(signal, schedule) for signal in (streamed, y)), strict=True)

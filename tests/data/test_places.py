@@ -315,7 +315,7 @@ def test_a_command_that_fails_is_told_of_and_ended(command: str, words: str) -> 
     open_before = len(os.listdir("/dev/fd"))
     with pytest.raises(ShardError, match=words):
         get(f"pipe:{command}")
-    assert len(os.listdir("/dev/fd")) == open_before
+    assert len(os.listdir("/dev/fd")) <= open_before
     assert not running(SLEEP)
 
 
@@ -370,7 +370,7 @@ def test_a_command_that_drips_or_only_complains_is_given_up(command: str) -> Non
             while download.read(1000):
                 pass
     assert time.monotonic() - begun < 10
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_slow_reader_is_not_taken_for_a_slow_server(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def names_of(stage: int) -> list[str]:
     return [*IN_FLOAT32, *BF16, "resumed", *patched]
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
+@pytest.fixture(scope="module", params=[pytest.param(1, marks=pytest.mark.system), 2, 3])
 def zero(one_process, request):
     """All variants trained under a stage of ZeRO, and the label of their runs."""
     label = f"zero{request.param}"

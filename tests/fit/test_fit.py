@@ -24,6 +24,7 @@ from sptmod_dist.train.options import parse_train
 from sptmod_dist.train.run_folder import RunFolder
 from tests.fit.pairs import RATE, compress, small_config, write_pair, write_settings
 
+pytestmark = pytest.mark.system  # trainings in processes
 HERE = [sys.executable, "-m", "sptmod_dist"]
 
 

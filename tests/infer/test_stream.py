@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from models import LSTM, MODELS, batch
+from models import LSTM, MODELS, TCNS, batch
 from torch import Tensor
 
-from sptmod_dist.infer.stream import MOST_FRAMES, stream_blocks, stream_whole
-from sptmod_dist.model import SPTMod, SPTModConfig
+from sptmod_dist.infer.stream import MOST_FRAMES, Stream, stream_blocks, stream_whole
+from sptmod_dist.model import (
+    Effect,
+    ModelConfig,
+    SPTMod,
+    build_effect,
+    gain_tcn,
+    sptmod24,
+    sptmod25,
+)
 from sptmod_dist.model.sptmod import ModBlock
 
 P = LSTM.pooling_size
 T = 40 * P + 5
+EFFECTS = MODELS | TCNS
+SIZES = [[1], [7], [64], [441], [512], [4096], [3, 0, 700, 1, 64, 5000]]
 
 
-def model(config: SPTModConfig = LSTM) -> SPTMod:
+def model(config: ModelConfig = LSTM) -> Effect:
     torch.manual_seed(1)
-    return SPTMod(config)
+    return build_effect(config)
 
 
-def one_call(effect: SPTMod, x: Tensor, controls: Tensor) -> Tensor:
+def one_call(effect: Effect, x: Tensor, controls: Tensor) -> Tensor:
     """The definition: zeros after the end up to a whole frame, one pass, the end cut off."""
-    padded = torch.nn.functional.pad(x, (0, -x.shape[-1] % effect.config.pooling_size))
+    padded = torch.nn.functional.pad(x, (0, -x.shape[-1] % effect.config.frame))
     y, _ = effect(padded, controls, state=effect.initial_state(len(controls)))
     return y[..., : x.shape[-1]]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EFFECTS)
 @pytest.mark.parametrize("chunk", [1, P, 7 * P + 3, T, 10**9])
 def test_streamed_equals_whole_at_any_chunk_size(name: str, chunk: int) -> None:
-    effect = model(MODELS[name])
+    effect = model(EFFECTS[name])
     x, _, controls = batch(effect.config, T)
     streamed = stream_whole(effect, x, controls, chunk=chunk)
     torch.testing.assert_close(streamed, one_call(effect, x, controls), atol=1e-6, rtol=0)
@@ -43,9 +53,8 @@ def test_streamed_equals_whole_at_any_chunk_size(name: str, chunk: int) -> None:
 def test_streamed_equals_whole_for_any_blocks(length: int, sizes: list[int]) -> None:
     effect = model()
     x, _, controls = batch(LSTM, length)
-    chunks = list(stream_blocks(effect, blocks_of(x, sizes), controls, chunk=4 * P))
-    assert {chunk.shape[-1] for chunk in chunks[:-1]} <= {4 * P}
-    joined = torch.cat(chunks, dim=-1)
+    blocks = stream_blocks(effect, blocks_of(x, sizes), controls, chunk=4 * P)
+    joined = torch.cat(list(blocks), dim=-1)
     assert joined.shape == (3, LSTM.input_channels, length)
     torch.testing.assert_close(joined, one_call(effect, x, controls), atol=1e-6, rtol=0)
 
@@ -79,8 +88,8 @@ def test_one_signal_runs_under_several_settings() -> None:
         torch.testing.assert_close(together[row : row + 1], alone, atol=1e-6, rtol=0)
 
 
-def test_a_chunk_comes_out_before_more_is_read_than_it_needs() -> None:
-    read = 0
+def test_what_is_read_comes_out_but_for_the_latency() -> None:
+    read = made = 0
 
     def endless() -> Iterator[Tensor]:
         nonlocal read
@@ -90,22 +99,22 @@ def test_a_chunk_comes_out_before_more_is_read_than_it_needs() -> None:
 
     chunks = stream_blocks(model(), endless(), torch.zeros(1, 2), chunk=8 * P)
     assert read == 0
-    for made in range(1, 6):
-        next(chunks)
-        assert read < 8 * P * made + 10
+    for _ in range(20):
+        made += next(chunks).shape[-1]
+        assert read == made + LSTM.latency
 
 
-def test_chunks_stay_under_the_recurrent_layers_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_stay_under_the_recurrent_layers_limit() -> None:
     lengths: list[int] = []
 
-    def note_length(effect, x, controls, state):  # type: ignore[no-untyped-def]
-        lengths.append(x.shape[-1])
-        return x, state
+    class Noting(SPTMod):
+        def forward(self, x, controls, state):  # type: ignore[no-untyped-def,override]
+            lengths.append(x.shape[-1])
+            return x, state
 
-    monkeypatch.setattr("sptmod_dist.infer.stream._run", note_length)
     x = torch.zeros(1, 1, 70_000 * P)
-    stream_whole(model(), x, torch.zeros(1, 2), chunk=10**9)
-    assert lengths == [MOST_FRAMES * P, (70_000 - MOST_FRAMES) * P]
+    stream_whole(Noting(LSTM), x, torch.zeros(1, 2), chunk=10**9)
+    assert lengths[:2] == [MOST_FRAMES * P, (70_000 - MOST_FRAMES) * P]
 
 
 def test_nothing_in_gives_nothing_out() -> None:
@@ -115,3 +124,86 @@ def test_nothing_in_gives_nothing_out() -> None:
 def test_no_graph_grows_while_streaming() -> None:
     x, _, controls = batch(LSTM, T)
     assert not stream_whole(model(), x, controls, chunk=P).requires_grad
+
+
+@pytest.mark.parametrize("preset", [sptmod24, sptmod25, gain_tcn])
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("turning", [False, True])
+def test_blocks_of_any_size_and_turned_controls_give_the_offline_result(
+    preset: Callable[[int], ModelConfig], sizes: list[int], turning: bool
+) -> None:
+    """Offline: frames under one setting in one call, the state carried on from call to call."""
+    effect = model(preset(2))
+    length = 300 if max(sizes) < 64 else 12_000
+    x, _, controls = batch(effect.config, length, rows=2)
+    stream, settings = Stream(effect, controls), Settings(effect, turning)
+    y = [stream.process(block) for block in settings.turned(stream, blocks_of(x, sizes))]
+    y.append(stream.process(torch.zeros(2, 1, stream.latency)))
+    joined = torch.cat(y, dim=-1)
+    assert [block.shape[-1] for block in y[:-1]] == [n.shape[-1] for n in blocks_of(x, sizes)]
+    assert not joined[..., : stream.latency].any()
+    expected = settings.offline(x, controls)
+    torch.testing.assert_close(joined[..., stream.latency :], expected, atol=1e-6, rtol=0)
+
+
+class Settings:
+    """Turns the controls before each block, and notes the last sample until which each holds."""
+
+    def __init__(self, effect: Effect, turning: bool) -> None:
+        self.effect, self.turning = effect, turning
+        self.ends: list[tuple[int, Tensor]] = []
+
+    def turned(self, stream: Stream, blocks: Iterator[Tensor]) -> Iterator[Tensor]:
+        stop = 0
+        for number, block in enumerate(blocks):
+            if self.turning:
+                stream.controls = stream.controls + (-0.1) ** (number % 3 + 1)
+            stop += block.shape[-1]
+            self.ends.append((stop, stream.controls))
+            yield block
+
+    def offline(self, x: Tensor, controls: Tensor) -> Tensor:
+        frame, effect = self.effect.config.frame, self.effect
+        x = torch.nn.functional.pad(x, (0, -x.shape[-1] % frame))
+        state, parts, start = effect.initial_state(len(x)), [], 0
+        for end, controls in [*self.ends[:-1], (x.shape[-1], self.ends[-1][1])]:
+            stop = end // frame * frame
+            if stop > start:
+                y, state = effect(x[..., start:stop], controls, state=state)
+                parts.append(y)
+            start = max(start, stop)
+        return torch.cat(parts, dim=-1)[..., : self.ends[-1][0]]
+
+
+def test_a_stream_that_is_reset_begins_again() -> None:
+    x, _, controls = batch(LSTM, T)
+    stream = Stream(model(), controls)
+    first = stream.process(x)
+    assert not torch.equal(stream.process(x), first)
+    stream.reset()
+    assert torch.equal(stream.process(x), first)
+
+
+@pytest.mark.parametrize("preset", [sptmod25, gain_tcn])
+def test_what_a_stream_holds_does_not_grow(preset: Callable[[int], ModelConfig]) -> None:
+    stream = Stream(model(preset(0)))
+
+    def held() -> int:
+        tensors = [stream._waiting, stream._ready, *stream._state.tails]
+        return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+    block = torch.zeros(1, 1, 100)
+    most = max(held() for _ in range(64) if stream.process(block) is not None)
+    assert max(held() for _ in range(200) if stream.process(block) is not None) <= most
+
+
+@pytest.mark.parametrize("controls", [torch.zeros(2, 3), torch.zeros(2), None], ids=str)
+def test_controls_that_do_not_fit_are_refused(controls: Tensor | None) -> None:
+    with pytest.raises(ValueError, match="they must be"):
+        Stream(model(), controls)
+
+
+def test_controls_cannot_be_turned_for_another_number_of_signals() -> None:
+    stream = Stream(model(), torch.zeros(3, 2))
+    with pytest.raises(ValueError, match="of 1 rows, not 3"):
+        stream.controls = torch.zeros(1, 2)

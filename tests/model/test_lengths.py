@@ -43,7 +43,7 @@ blocks = st.lists(
 
 
 @given(blocks=blocks, pooling=st.integers(1, 20), target=st.integers(1, 200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_produced_length_is_the_wanted_one_and_no_crop_is_negative(blocks, pooling, target):
     kernels, dilations = zip(*blocks, strict=True)
     config = SPTModConfig(
@@ -61,7 +61,7 @@ def test_the_produced_length_is_the_wanted_one_and_no_crop_is_negative(blocks, p
 
 
 @given(blocks=blocks, pooling=st.integers(1, 20), target=st.integers(1, 200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_smaller_number_of_frames_would_do(blocks, pooling, target):
     """With one frame less anywhere, some block could not deliver what the next one needs."""
     consumed = [(kernel - 1) * dilation for kernel, dilation in blocks]
@@ -80,7 +80,7 @@ def test_no_smaller_number_of_frames_would_do(blocks, pooling, target):
         max_size=4,
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_lookback_shrinks_to_exactly_one_frame(spn):
     kernels, dilations, strides, poolings = zip(*spn, strict=True)
     n = lookback_samples(kernels, dilations, strides, poolings)

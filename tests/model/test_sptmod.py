@@ -162,7 +162,7 @@ def test_wrong_calls_are_refused():
     for arguments, message in [
         ({}, "not both"),
         ({"plan": plan, "state": state}, "not both"),
-        ({"state": state}, f"multiple of P = {P}"),
+        ({"state": state}, f"multiple of {P}"),
         ({"plan": LSTM.plan(33)}, "the plan asks for"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sptmod_dist import settings
 from sptmod_dist.errors import UserError
-from sptmod_dist.model.config import PRESETS, sptmod24, sptmod25, tiny
+from sptmod_dist.model.config import PRESETS, gain_tcn, sptmod24, sptmod25, tiny
 from sptmod_dist.train.config import TrainConfig, from_dict, to_dict, to_yaml
 from sptmod_dist.train.options import load_config, parse_train
 
@@ -98,7 +98,14 @@ HOSTILE = {
     "data: {train: b}": "data.validation is missing",
     # presets
     "model: {preset: sptmod26}": "there is no model.preset 'sptmod26': did you mean sptmod2",
-    "model: {preset: 3}": "there is no model.preset 3: choose one of sptmod24, sptmod25, tiny",
+    "model: {preset: 3}": "there is no model.preset 3: choose one of sptmod24, sptmod25, tcn, tiny",
+    # kinds
+    "model: {kind: wavenet}": "model.kind is 'wavenet', but must be one of sptmod, tcn",
+    "model: {kind: [tcn]}": "model.kind is ['tcn'], but must be one of sptmod, tcn",
+    "model: {kind: tcn, pooling_size: 64}": "model.pooling_size is a setting of model.kind sptmod, "
+    "but model.kind is tcn: leave one of them out",
+    "model: {preset: tcn, spn: null}": "model.spn is a setting of model.kind sptmod",
+    "model: {preset: tcn, kernels: [3]}": "there is no setting model.kernels: did you mean",
     # files that are no YAML
     "a: [": "hostile.yaml: is not valid YAML in line 1",
     "seed: 1\nbatch_size: 1\nseed: 2": "is not valid YAML in line 3: the key 'seed' stands there",
@@ -189,9 +196,10 @@ def test_a_later_preset_keeps_what_fits_the_model_to_its_data(tmp_path: Path) ->
 
 
 def test_every_configuration_that_is_shipped_is_whole() -> None:
-    assert [path.stem for path in CONFIGS] == ["demo", "sptmod24", "sptmod25"]
+    assert [path.stem for path in CONFIGS] == ["demo", "sptmod24", "sptmod25", "tcn"]
     models = {path.stem: load_config([path], {}).model for path in CONFIGS}
-    assert models == {"demo": tiny(1), "sptmod24": sptmod24(7), "sptmod25": sptmod25(7)}
+    wanted = {"demo": tiny(1), "sptmod24": sptmod24(7), "sptmod25": sptmod25(7)}
+    assert models == wanted | {"tcn": gain_tcn(7)}
 
 
 @given(
@@ -209,7 +217,7 @@ def test_every_configuration_that_is_shipped_is_whole() -> None:
 def test_the_resolved_yaml_loads_back_to_an_equal_configuration(
     name: str, rate: float, seed: int, preset: str, spn: bool, lengths: list[int], test: str | None
 ) -> None:
-    model = {"preset": preset} if spn else {"preset": preset, "spn": None}
+    model = {"preset": preset} if spn or preset == "tcn" else {"preset": preset, "spn": None}
     data = {"train": "a", "validation": "b", "test": test}
     given = {
         "name": name,

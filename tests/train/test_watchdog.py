@@ -95,6 +95,7 @@ def test_a_training_on_one_process_ends_with_a_sentence_and_its_stacks(
     assert status["why"].startswith("no progress for 1 s (distributed.watchdog): rank 0 is at")
 
 
+@pytest.mark.system
 def test_one_rank_that_hangs_is_named_by_one_voice_with_all_stacks(
     start: Start, run: RunFolder
 ) -> None:
