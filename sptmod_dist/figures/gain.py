@@ -6,12 +6,49 @@ It draws numbers and knows nothing of models or audio.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sptmod_dist.files import atomic_write
 
 LEAST_RANGE_DB = 3.0
 """A gain that hardly moves must not look as if it did."""
+
+LOWEST_DB = -70.0
+"""Of the drawn input level."""
+
+
+def draw(
+    path: Path,
+    title: str,
+    seconds: np.ndarray,
+    input_levels: np.ndarray,
+    gains: Mapping[str, np.ndarray],
+) -> None:
+    """Write gains over time, under the level of the input that they answer: 1000 x 600 pixels.
+
+    Args:
+        path: written whole or not at all.
+        title: one line.
+        seconds: where each frame lies.
+        input_levels: in dB of full scale.
+        gains: as in `draw_gain`.
+
+    Shape: seconds [K], input_levels [K], each gain [K].
+    """
+    with matplotlib.rc_context({"font.size": 15}):
+        figure = Figure(figsize=(10, 6), dpi=100, layout="constrained")
+        level, gain = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2.2])
+        level.plot(seconds, np.maximum(input_levels, LOWEST_DB), color="0.35", linewidth=1.5)
+        level.set(ylabel="input, dB", ylim=(LOWEST_DB, 3), title=title)
+        level.grid(alpha=0.3)
+        draw_gain(gain, seconds, gains)
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary)
 
 
 def draw_gain(axes: Axes, seconds: np.ndarray, gains: Mapping[str, np.ndarray]) -> None:
