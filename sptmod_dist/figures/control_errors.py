@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -19,7 +19,7 @@ from sptmod_dist.files import atomic_write
 LOWEST_ESR_DB = -100.0
 """What no error at all is drawn as."""
 
-_STYLES = (
+_STYLES: tuple[dict[str, Any], ...] = (
     {"color": "C0", "marker": "o", "markersize": 9, "zorder": 3},
     {"color": "0.55", "marker": "s", "markersize": 7, "fillstyle": "none"},
 )

@@ -89,7 +89,7 @@ def _part(part: Bin) -> Row:
         _plain(part.label),
         str(len(part.items)),
         *(written(model[name], FIGURES[name].digits) for name in _MEANS),
-        written(windows and windows.gap, 4),
+        written(windows.gap if windows else None, 4),
         *(written(esr[way], ESRS["esr"].digits) for way in ("model", "static_gain")),
     )
 

@@ -23,6 +23,7 @@ _BEFORE_SECONDS = 0.01  # whose mean is the gain before the step
 _OVERSHOOT_SECONDS = 0.01  # in which a gain may first go the other way
 _SETTLED_SECONDS = 0.02  # at the end, whose median is where the gain settles
 _STILL_DB = 0.25  # a gain that moves less has no timing
+_SILENCE = 1e-5  # -100 dB
 
 
 class Answer(NamedTuple):
@@ -71,6 +72,8 @@ def timing_error(
 
 def _answer(step: ToneStep, input: np.ndarray, output: np.ndarray, rate: int) -> Answer:
     first = max(step.start, step.place - round(_BEFORE_SECONDS * rate) - step.window)
+    if np.abs(output[:, first : step.stop]).max() < _SILENCE:
+        return Answer(0.0, None)
     gain = _gain(input[:, first : step.stop], output[:, first : step.stop], step.window)
     after = step.place - first - step.window // 2  # the window whose middle is the step
     start = float(gain[: max(1, after - step.window // 2)].mean())

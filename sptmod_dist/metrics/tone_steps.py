@@ -25,8 +25,8 @@ WINDOW_SECONDS = 0.002
 LONGEST_STEP_SECONDS = 0.005
 """A step that takes longer is a fade."""
 
-_STEADY_DB = 0.1  # from frame to frame; noise has ten times as much
-_DRIFT_DB = 0.25  # over the frames beside a step
+_STEADY_DB = 0.2  # from frame to frame, which need not hold whole periods
+_DRIFT_DB = 0.35  # over the frames beside a step
 _TONE_SHARE = 0.9  # of the energy, in the highest peak of the spectrum
 _LEAST_FRAMES = round(STEADY_SECONDS / FRAME_SECONDS) - 1  # the step may take a part of one
 _LONGEST_WINDOW = 3  # frames: a period of 33 Hz

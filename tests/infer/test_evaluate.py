@@ -20,6 +20,7 @@ from sptmod_dist.data.geometry import Needs
 from sptmod_dist.data.recordings import Item, Manifest
 from sptmod_dist.data.shard_build import build_sets
 from sptmod_dist.errors import UserError
+from sptmod_dist.figures import level_curves
 from sptmod_dist.figures.level_curves import MOST_SETTINGS, CurvePair, draw
 from sptmod_dist.infer import evaluate as module
 from sptmod_dist.infer.evaluate import evaluate
@@ -141,7 +142,9 @@ def test_level_curves_come_from_the_level_items_for_each_setting(
     evaluated: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: dict[str, CurvePair] = {}
-    monkeypatch.setattr(module, "draw", lambda path, curves: drawn.update(curves))
+    monkeypatch.setattr(
+        level_curves, "draw", lambda path, curves: (drawn.update(curves), path.touch())
+    )
     evaluate(evaluated[0], out=tmp_path / "elsewhere", checkpoint="last")
     assert list(drawn) == ["ratio 2", "ratio 8"]
     side, _ = read(evaluated[1] / "levels-ratio2-side.wav")  # what steers
