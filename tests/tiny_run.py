@@ -9,7 +9,7 @@ import torch
 
 from sptmod_dist.data.controls import Control
 from sptmod_dist.losses import LossConfig
-from sptmod_dist.model import SPTMod, SPTModConfig
+from sptmod_dist.model import SPTMod, SPTModConfig, StatePredictionNetwork
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.config import DataConfig, TrainConfig, to_dict, to_yaml
 from sptmod_dist.train.run_folder import HEADER
@@ -44,6 +44,9 @@ def make_run(
         torch.manual_seed(seed)
         effect = SPTMod(model)
         weights = {f"effect.{name}": value for name, value in effect.state_dict().items()}
+        if model.spn is not None:
+            spn = StatePredictionNetwork(model)
+            weights |= {f"spn.{name}": value for name, value in spn.state_dict().items()}
         state = {"progress": {}, "config": to_dict(config), "data": about}
         saved = checkpoint.Checkpoint(weights, {}, state)
         checkpoint.save(folder / "checkpoints", f"{kind}-10", saved)

@@ -6,7 +6,7 @@ items come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +14,10 @@ import torch
 
 from sptmod_dist.data.shards import Sequence as Audio
 from sptmod_dist.infer.eval_items import Subject
-from sptmod_dist.infer.eval_names import LOSS_TERMS, WAYS
+from sptmod_dist.infer.eval_names import LOSS_TERMS
 from sptmod_dist.infer.evaluation import Errors, ItemResult, Windows
-from sptmod_dist.losses import Loss, LossTerms
+from sptmod_dist.losses import Loss
 from sptmod_dist.metrics import (
-    Answer,
-    StaticGain,
-    ToneStep,
     a_weighted_energy,
     answers,
     best_static_gain,
@@ -45,16 +42,6 @@ class Levels(NamedTuple):
     model: np.ndarray
 
 
-class Reference(NamedTuple):
-    """What is known of the device's own output, whatever is compared with it."""
-
-    levels: np.ndarray
-    gain: np.ndarray
-    loudness: float | None
-    steps: list[ToneStep]
-    answers: list[Answer]
-
-
 class Energies(NamedTuple):
     """Sums of squares, by the name of the ESR that they belong to."""
 
@@ -66,6 +53,17 @@ class Energies(NamedTuple):
     def of(cls, audio: np.ndarray, rate: int) -> Energies:
         """Of any signal [C, T]."""
         return cls(energy(audio), pre_emphasised_energy(audio), a_weighted_energy(audio, rate))
+
+
+class Way(NamedTuple):
+    """What one signal in the device's place is like."""
+
+    energies: Energies
+    """Of what it leaves of the target."""
+    levels: np.ndarray
+    """Frame levels [K]."""
+    figures: dict[str, float | None]
+    """All but the ESRs."""
 
 
 def measure(
@@ -84,101 +82,92 @@ def measure(
         prediction: of the model, [C, T].
         loss: of the training.
         rate: samples a second.
-        windows: WT and ST of the item.
+        windows: what training's validation would find, where the item is long enough: the terms
+            over the whole item need not be computed again then.
     """
-    target = recording.output
-    plain = recording.input[: len(target)]
-    static = best_static_gain(plain, target)
-    reference = _reference(plain, target, rate)
-    left = {way: Energies(0, 0, 0) for way in WAYS}
-    figures, levels = {}, {}
-    for way, audio in _ways(plain, prediction, static):
-        left[way] = Energies.of(np.subtract(audio, target, dtype=np.float64), rate)
-        levels[way] = frame_levels(audio, rate)
-        figures[way] = _figures(audio, plain, target, levels, way, reference, loss, rate)
-    errors = _errors(left, Energies.of(target, rate))
-    for way in WAYS:
-        figures[way] |= {kind: one.esr[way] for kind, one in errors.items()}
+    device = _Device(recording, loss, rate)
+    static = best_static_gain(device.input, device.target)
+    ways = {
+        "model": device.compare(prediction, windows.whole if windows else None),
+        "static_gain": device.compare((static.gain * device.input).astype(np.float32)),
+        "unprocessed": device.compare(device.input),
+    }
+    steers = frame_levels(device.steering, rate)
+    levels = Levels(steers, device.input_levels, device.levels, ways["model"].levels)
+    return _result(subject, device, ways, static.gain, windows), levels
+
+
+class _Device:
+    """What is known of the device's output, whatever is put in its place."""
+
+    def __init__(self, recording: Audio, loss: Loss, rate: int) -> None:
+        self.target, self._loss, self._rate = recording.output, loss, rate
+        self.input = recording.input[: len(self.target)]
+        sidechain = recording.input[len(self.target) :]
+        self.steering = sidechain if len(sidechain) else self.input
+        self.input_levels = frame_levels(self.input, rate)
+        self.levels = frame_levels(self.target, rate)
+        self.energies = Energies.of(self.target, rate)
+        self._gain = gain_of_levels(self.input_levels, self.levels)
+        self._loudness = loudness(self.target, rate)
+        self._steps = find_tone_steps(self.input, rate)
+        self._answers = answers(self._steps, self.input, self.target, rate)
+
+    def compare(self, audio: np.ndarray, whole: Mapping[str, float] | None = None) -> Way:
+        """A signal with the device's; `whole`: its loss's terms, where they are known."""
+        left = Energies.of(np.subtract(audio, self.target, dtype=np.float64), self._rate)
+        levels = frame_levels(audio, self._rate)
+        terms = whole or self._terms(audio)
+        figures = {name: terms.get(term) for name, term in LOSS_TERMS.items()}
+        return Way(left, levels, {**figures, **self._figures(audio, levels)})
+
+    def _figures(self, audio: np.ndarray, levels: np.ndarray) -> dict[str, float | None]:
+        gain = gain_error(gain_of_levels(self.input_levels, levels), self._gain)
+        given = answers(self._steps, self.input, audio, self._rate)
+        timing = timing_error(self._steps, self._answers, given)
+        return {
+            "gain_error_db": gain.mean if gain else None,
+            "gain_error_p95_db": gain.p95 if gain else None,
+            "attack_error_ms": timing.attack_ms,
+            "release_error_ms": timing.release_ms,
+            "lufs_difference": loudness_difference(loudness(audio, self._rate), self._loudness),
+        }
+
+    def _terms(self, audio: np.ndarray) -> dict[str, float]:
+        """The loss's terms; none where the audio is shorter than the longest window."""
+        if self.target.shape[-1] < max(self._loss.config.windows):
+            return {}
+        terms = self._loss(*(torch.from_numpy(a)[None] for a in (audio, self.target)))
+        return {name: float(value) for name, value in terms._asdict().items()}
+
+
+def _result(
+    subject: Subject,
+    device: _Device,
+    ways: Mapping[str, Way],
+    gain: float,
+    windows: Windows | None,
+) -> ItemResult:
+    errors = {
+        kind: Errors(
+            **{way: getattr(found.energies, kind) for way, found in ways.items()},
+            target=getattr(device.energies, kind),
+        )
+        for kind in Energies._fields
+    }
+    figures = {
+        way: found.figures | {kind: one.esr[way] for kind, one in errors.items()}
+        for way, found in ways.items()
+    }
     terms = {term: figures["model"][name] for name, term in LOSS_TERMS.items()}
-    plain_errors = errors.pop("esr")
-    result = ItemResult(
+    return ItemResult(
         subject.id,
         subject.settings,
-        target.shape[-1],
-        static.gain,
+        device.target.shape[-1],
+        gain,
         {term: value for term, value in terms.items() if value is not None},
-        plain_errors,
+        errors.pop("esr"),
         errors,
         figures,
         windows,
     )
-    steering = recording.input[len(target) :]  # the sidechain, where there is one
-    steers = frame_levels(steering, rate) if len(steering) else levels["unprocessed"]
-    return result, Levels(steers, levels["unprocessed"], reference.levels, levels["model"])
-
-
-def _ways(
-    plain: np.ndarray, prediction: np.ndarray, static: StaticGain
-) -> Iterator[tuple[str, np.ndarray]]:
-    """One signal at a time: long items are large. The plain one first, whose levels all need."""
-    yield "unprocessed", plain
-    yield "static_gain", (static.gain * plain).astype(np.float32)
-    yield "model", prediction
-
-
-def _reference(plain: np.ndarray, target: np.ndarray, rate: int) -> Reference:
-    levels = frame_levels(target, rate)
-    steps = find_tone_steps(plain, rate)
-    return Reference(
-        levels,
-        gain_of_levels(frame_levels(plain, rate), levels),
-        loudness(target, rate),
-        steps,
-        answers(steps, plain, target, rate),
-    )
-
-
-def _figures(
-    audio: np.ndarray,
-    plain: np.ndarray,
-    target: np.ndarray,
-    levels: dict[str, np.ndarray],
-    way: str,
-    reference: Reference,
-    loss: Loss,
-    rate: int,
-) -> dict[str, float | None]:
-    """All but the ESRs."""
-    gain = gain_error(gain_of_levels(levels["unprocessed"], levels[way]), reference.gain)
-    timing = timing_error(
-        reference.steps, reference.answers, answers(reference.steps, plain, audio, rate)
-    )
-    return {
-        **_loss(audio, target, loss),
-        "gain_error_db": gain and gain.mean,
-        "gain_error_p95_db": gain and gain.p95,
-        "attack_error_ms": timing.attack_ms,
-        "release_error_ms": timing.release_ms,
-        "lufs_difference": loudness_difference(loudness(audio, rate), reference.loudness),
-    }
-
-
-def _loss(audio: np.ndarray, target: np.ndarray, loss: Loss) -> dict[str, float | None]:
-    """The loss's terms; None where the audio is shorter than the longest window."""
-    if target.shape[-1] < max(loss.config.windows):
-        return dict.fromkeys(LOSS_TERMS)
-    terms: LossTerms = loss(*(torch.from_numpy(a)[None] for a in (audio, target)))
-    return {name: float(getattr(terms, term)) for name, term in LOSS_TERMS.items()}
-
-
-def _errors(left: dict[str, Energies], target: Energies) -> dict[str, Errors]:
-    """By the name of the ESR."""
-    return {
-        kind: Errors(
-            unprocessed=getattr(left["unprocessed"], kind),
-            static_gain=getattr(left["static_gain"], kind),
-            model=getattr(left["model"], kind),
-            target=getattr(target, kind),
-        )
-        for kind in Energies._fields
-    }

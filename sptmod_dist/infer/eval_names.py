@@ -5,6 +5,7 @@ Names only; the definitions stand where each figure is computed, in `metrics` an
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 WAYS = ("model", "static_gain", "unprocessed")
@@ -63,7 +64,7 @@ LOSS_TERMS = {
 
 def written(value: float | None, digits: int) -> str:
     """A figure for people; "-" where there is none."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "-"
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if not float(text) else text

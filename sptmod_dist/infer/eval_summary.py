@@ -83,19 +83,16 @@ def windows_in_words(evaluation: Evaluation) -> list[str]:
     count = sum(item.windows is not None for item in evaluation.items)
     return [
         f"WT {written(windows.wt['total'], 4)}, ST {written(windows.st['total'], 4)} over the same "
-        f"windows of {count} items: a gap of {written(windows.gap, 4)}; ST over whole items "
-        f"{written(evaluation.loss, 4)}"
+        f"windows of {count} items: a gap of {written(windows.gap, 4)}"
     ]
 
 
 def esr_in_words(evaluation: Evaluation) -> str:
     """The model beside the best static gain, in a sentence."""
     errors = evaluation.pooled
-    share = ratio(errors.model, errors.static_gain)
-    return (
-        f"ESR {errors.esr['model']:.4f} against {errors.esr['static_gain']:.4f} of the best "
-        f"static gain: {share:.3f} of it"
-    )
+    model, static = (written(errors.esr[way], 4) for way in ("model", "static_gain"))
+    share = written(ratio(errors.model, errors.static_gain), 3)
+    return f"ESR {model} against {static} of the best static gain: {share} of it"
 
 
 def aligned(rows: Sequence[Row]) -> Iterator[str]:
@@ -109,4 +106,4 @@ def aligned(rows: Sequence[Row]) -> Iterator[str]:
 
 def _worst(item: ItemResult) -> str:
     setting = f" ({in_words(item.settings)})" if item.settings else ""
-    return f"{item.id}{setting} {item.error:.4f}"
+    return f"{item.id}{setting} {written(item.error, 4)}"

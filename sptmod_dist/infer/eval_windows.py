@@ -44,5 +44,5 @@ class Windowed:
             terms = item_terms(
                 self._networks, self._schedule, self._loss, x, y, controls, self._at_once
             )
-        wt, st = (dict(zip(LossTerms._fields, row.tolist(), strict=True)) for row in terms[:2])
-        return Windows(wt, st)
+        rows = (dict(zip(LossTerms._fields, row.tolist(), strict=True)) for row in terms[:3])
+        return Windows(*rows)

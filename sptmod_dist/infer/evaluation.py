@@ -47,12 +47,14 @@ class Errors:
 
 @dataclass(frozen=True)
 class Windows:
-    """The loss's terms over the same windows, both ways of streaming."""
+    """The loss's terms of an item that is long enough for the training's windows."""
 
     wt: dict[str, float]
     """Windowed target: in groups, from states that the SPN predicts."""
     st: dict[str, float]
     """Streamed target: from the item's start, no target seen."""
+    whole: dict[str, float] = field(default_factory=dict)
+    """Streamed target over the whole item."""
 
     @property
     def gap(self) -> float:
@@ -158,8 +160,8 @@ def chosen(items: Iterable[NamedItem], prefix: str) -> list[NamedItem]:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Of those that exist."""
-    there = [value for value in values if value is not None and math.isfinite(value)]
+    """Of those that exist. One that is not finite makes the mean so: nothing is hidden."""
+    there = [value for value in values if value is not None]
     return math.fsum(there) / len(there) if there else None
 
 

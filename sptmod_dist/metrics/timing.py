@@ -85,7 +85,7 @@ def _answer(step: ToneStep, input: np.ndarray, output: np.ndarray, rate: int) ->
         begins = after + int(np.argmin(early))
         start = float(gain[begins])
     move = end - start
-    if abs(move) < _STILL_DB:
+    if not abs(move) >= _STILL_DB:  # a model may give NaN too
         return Answer(move, None)
     return Answer(move, max(0.0, (_crossing(gain, begins, start, move) - after) / rate))
 
