@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sptmod_dist.data.controls import Control, shown
+from sptmod_dist.infer.eval_names import short
 from sptmod_dist.infer.evaluation import ItemResult
 
 PARTS = 3
@@ -46,5 +47,5 @@ def _labels(control: Control) -> Iterator[str]:
     if control.positions:
         yield from (f"{shown(position)}{unit}" for position in control.positions)
         return
-    edges = [f"{float(control.at(n / PARTS)):.3g}" for n in range(PARTS + 1)]
+    edges = [short(control.at(n / PARTS)) for n in range(PARTS + 1)]
     yield from (f"{low} to {high}{unit}" for low, high in zip(edges, edges[1:], strict=False))

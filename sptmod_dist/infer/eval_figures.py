@@ -6,17 +6,17 @@ It chooses; the drawing itself is in `figures`. It knows results and levels, not
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from sptmod_dist.data.controls import Control, shown
+from sptmod_dist.data.controls import Control, Setting, shown
 from sptmod_dist.figures import control_errors, gain, level_curves
 from sptmod_dist.figures.level_curves import CurvePair
 from sptmod_dist.infer.eval_folder import safe_name
 from sptmod_dist.infer.eval_measures import Levels
-from sptmod_dist.infer.eval_names import written
+from sptmod_dist.infer.eval_names import short, written
 from sptmod_dist.infer.evaluation import LEVELS, Evaluation, ItemResult, chosen, in_words
 from sptmod_dist.metrics import FRAME_SECONDS, gain_of_levels, level_curve
 
@@ -38,7 +38,7 @@ def draw_figures(
     Returns:
         Captions by file name, in the order of a report.
     """
-    level_curves.draw(folder / LEVEL_CURVE, _curves(evaluation.items, levels))
+    _draw_curves(folder / LEVEL_CURVE, evaluation.items, levels)
     captions = {LEVEL_CURVE: "Output level over input level: the device and the model"}
     for name, item in _shown(evaluation.worst_first).items():
         captions[f"gain-{name}.png"] = _draw_gain(
@@ -51,20 +51,29 @@ def draw_figures(
     return captions
 
 
-def _curves(
-    items: Sequence[ItemResult], levels: Mapping[str, Levels]
-) -> dict[str, CurvePair]:
+def _draw_curves(path: Path, items: Sequence[ItemResult], levels: Mapping[str, Levels]) -> None:
     """Both curves for each setting of the controls, over all its items together."""
-    by_setting: dict[str, list[Levels]] = {}
-    for item in chosen(items, LEVELS):
-        by_setting.setdefault(in_words(item.settings), []).append(levels[item.id])
+    by_setting: dict[tuple[Setting, ...], list[Levels]] = {}
+    chosen_items = chosen(items, LEVELS)
+    for item in chosen_items:
+        by_setting.setdefault(tuple(item.settings.values()), []).append(levels[item.id])
+    names = list(chosen_items[0].settings)
     curves = {}
-    for setting, parts in by_setting.items():
+    for values, parts in by_setting.items():
         joined = Levels(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        curves[setting] = CurvePair(
+        label = _label(names, values, short)
+        curves[_label(names, values, shown) if label in curves else label] = CurvePair(
             level_curve(joined.steering, joined.target), level_curve(joined.steering, joined.model)
         )
-    return curves
+    level_curves.draw(path, curves, " / ".join(names) if len(names) > 1 else "")
+
+
+def _label(
+    names: Sequence[str], values: Sequence[Setting], write: Callable[[Setting], str]
+) -> str:
+    """One control with its name; of several the values alone."""
+    words = [write(value) for value in values]
+    return f"{names[0]} {words[0]}" if len(names) == 1 else " / ".join(words)
 
 
 def _shown(worst_first: Sequence[ItemResult]) -> dict[str, ItemResult]:
@@ -140,7 +149,7 @@ def _ticks(control: Control) -> Iterator[tuple[float, str]]:
         yield from ((control.normalise(place), shown(place)) for place in control.positions)
         return
     for n in range(5):
-        yield n / 4, f"{float(control.at(n / 4)):.3g}"
+        yield n / 4, short(control.at(n / 4))
 
 
 def _short(name: str, most: int = 32) -> str:

@@ -1,12 +1,14 @@
 """What an evaluation measures, by the names that its files use, and how people read them.
 
-Names only; the definitions stand where each figure is computed, in `metrics` and `losses.py`.
+Names and words only; definitions stand where each figure is computed, in `metrics` and `losses.py`.
 """
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
+
+from sptmod_dist.data.controls import Setting
 
 WAYS = ("model", "static_gain", "unprocessed")
 """What is compared with the device: the model, streamed; the input times the best static gain of
@@ -68,3 +70,8 @@ def written(value: float | None, digits: int) -> str:
         return "-"
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if not float(text) else text
+
+
+def short(value: Setting) -> str:
+    """A setting in three digits, never with an exponent of ten."""
+    return value if isinstance(value, str) else f"{float(f'{value:.3g}'):.10g}"

@@ -36,11 +36,12 @@ def summary(evaluation: Evaluation) -> str:
     """What the terminal shows: a row a figure, a column a way."""
     lines = [*aligned([("", *WAY_TITLES.values()), *summary_rows(evaluation)])]
     lines += ["", *windows_in_words(evaluation), esr_in_words(evaluation)]
-    worst = ", ".join(_worst(item) for item in evaluation.worst_first[:_NAMED])
+    worst = map(_worst, evaluation.worst_first[:_NAMED])
     return "\n".join(
         [
             *lines,
-            f"worst of {len(evaluation.items)} items: {worst}",
+            f"worst of {len(evaluation.items)} items, by their loss:",
+            *worst,
             f"checkpoint {evaluation.checkpoint}; report, figures and audio in {evaluation.folder}",
         ]
     )
@@ -106,4 +107,4 @@ def aligned(rows: Sequence[Row]) -> Iterator[str]:
 
 def _worst(item: ItemResult) -> str:
     setting = f" ({in_words(item.settings)})" if item.settings else ""
-    return f"{item.id}{setting} {written(item.error, 4)}"
+    return f"{written(item.error, 4):>12}  {item.id}{setting}"

@@ -33,7 +33,6 @@ from sptmod_dist.infer.evaluation import (
     Evaluation,
     ItemResult,
     chosen,
-    in_words,
 )
 from sptmod_dist.infer.load import Model, load_model
 from sptmod_dist.infer.pairs import Pairs
@@ -130,8 +129,8 @@ def _predict(model: Model, recording: Audio) -> np.ndarray:
 
 def _with_aliasing(result: ItemResult, found: tuple[Aliasing, ...]) -> ItemResult:
     """The item with what tones become under its own setting, where that was probed."""
-    worst = {in_words(one.settings): one.worst_db for one in found}
-    return replace(result, aliasing_db=worst.get(in_words(result.settings)))
+    there = (one.worst_db for one in found if one.settings == result.settings)
+    return replace(result, aliasing_db=next(there, None))
 
 
 def _write_example(

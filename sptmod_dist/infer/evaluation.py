@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from sptmod_dist.data.controls import Control, Setting, shown
-from sptmod_dist.infer.eval_names import ESRS, FIGURES, WAYS
+from sptmod_dist.data.controls import Control, Setting
+from sptmod_dist.infer.eval_names import ESRS, FIGURES, WAYS, short
 from sptmod_dist.metrics import Spurs, ratio
 
 LISTENING, LEVELS = "clip-", "levels-"
@@ -208,8 +208,8 @@ def windows_means(items: Sequence[ItemResult]) -> Windows | None:
 
 
 def in_words(settings: Mapping[str, Setting]) -> str:
-    """A setting of all controls, such as `ratio 4, knee 2`."""
-    return ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
+    """A setting of all controls in three digits each, such as `ratio 4, knee 2.57`."""
+    return ", ".join(f"{name} {short(value)}" for name, value in settings.items())
 
 
 def _finite(value: float) -> float | None:

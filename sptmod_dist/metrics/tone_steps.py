@@ -22,8 +22,8 @@ LEAST_STEP_DB = 6.0
 WINDOW_SECONDS = 0.002
 """Length of the sliding window, about: a whole number of periods of the tone."""
 
-LONGEST_STEP_SECONDS = 0.005
-"""A step that takes longer is a fade."""
+LONGEST_STEP_SECONDS = 0.003
+"""From a tenth of the power to nine tenths; a step that takes longer is a fade."""
 
 _STEADY_DB = 0.2  # from frame to frame, which need not hold whole periods
 _DRIFT_DB = 0.35  # over the frames beside a step

@@ -87,7 +87,8 @@ def test_the_results_of_the_first_format_are_replaced(tmp_path: Path) -> None:
     [
         "not json", "[]", "{}", '{"format": "other", "files": ["mine.png"]}',
         '{"format": "sptmod-evaluation-2", "files": 3}',
-        '{"format": "sptmod-evaluation-2", "files": [3, "../mine.png", "sub/x.png", "mine.yaml"]}',
+        '{"format": "sptmod-evaluation-2", "files": [3, "../mine.png", "sub/x.png", "mine.yaml", '
+        '"evaluation.json"]}',
     ],
 )
 def test_a_report_of_anybody_removes_nothing(tmp_path: Path, report: str) -> None:

@@ -152,6 +152,17 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.parametrize("case", ["another rate", "stereo", "another length"])
+def test_headers_are_checked_before_any_item_is_read(
+    runs: Path, tmp_path: Path, case: str
+) -> None:
+    folder = write_pairs(tmp_path / "pairs")
+    spoil, words = HOSTILE[case]
+    spoil(folder)
+    with pytest.raises(UserError, match=words):
+        Pairs(load_model(runs / "snapshot"), folder, {})
+
+
 @pytest.mark.parametrize("case", HOSTILE)
 def test_what_is_no_folder_of_pairs_is_refused_in_one_sentence(
     runs: Path, tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]

@@ -42,10 +42,16 @@ def test_steps_of_any_tone_are_found_and_its_window_holds_whole_periods(hertz: f
     assert periods == pytest.approx(round(periods), abs=0.5 * hertz / RATE + 1e-9)
 
 
-def fade(x: np.ndarray) -> np.ndarray:
-    """The same step within 30 ms."""
-    ramp = np.interp(np.arange(len(x)), [17_640, 18_960], [0.02, 0.5])
-    return ramp * np.sin(2 * np.pi * 1000 * np.arange(len(x)) / RATE)
+def fade(seconds: float) -> np.ndarray:
+    """The same step within so many seconds, in one frame of 10 ms if it can be."""
+    time = np.arange(RATE) / RATE
+    ramp = np.interp(time, [0.4004, 0.4004 + seconds], [0.02, 0.5])
+    return ramp * np.sin(2 * np.pi * 1000 * time)
+
+
+@pytest.mark.parametrize("seconds, found", [(0.003, 1), (0.009, 0), (0.03, 0)])
+def test_a_fade_is_no_step(seconds: float, found: int) -> None:
+    assert len(find_tone_steps(fade(seconds)[None], RATE)) == found
 
 
 TIME = np.arange(RATE) / RATE
@@ -56,7 +62,7 @@ NO_STEPS = {
     "a steady tone": TONE,
     "a small step": np.where(TIME < 0.4, 0.3, 0.5) * TONE,
     "an inaudible tone": 1e-5 * np.where(TIME < 0.4, 0.02, 0.5) * TONE,
-    "a fade": fade(TIME),
+    "a chord that steps": np.where(TIME < 0.4, 0.02, 0.5) * (TONE + np.sin(3400 * np.pi * TIME)),
     "noise that steps": np.where(TIME < 0.4, 0.02, 0.5) * NOISE,
     "a click": np.where(abs(TIME - 0.4) < 0.01, 0.5, 0.02) * TONE,
     "a step too near the start": np.where(TIME < 0.05, 0.02, 0.5) * TONE,
@@ -86,6 +92,7 @@ def test_a_gain_that_comes_5_ms_later_has_timing_errors_of_5_ms(rate: int) -> No
     late = errors(rate, x, device, compressed(rate, delay=0.005)[1])
     assert late.attack_ms == pytest.approx(5, abs=0.2)
     assert late.release_ms == pytest.approx(5, abs=0.2)
+    assert errors(rate, x, compressed(rate, delay=0.005)[1], device) == pytest.approx(late)
 
 
 def test_an_attack_that_is_slower_leaves_the_release_as_it_was() -> None:
@@ -111,6 +118,8 @@ def test_without_a_gain_that_moves_there_is_no_timing() -> None:
     x, device = compressed(RATE)
     assert errors(RATE, x, device, 0.5 * x) == (None, None)
     assert errors(RATE, x, 0.5 * x, device) == (None, None)
+    gain = np.divide(device, x, out=np.ones_like(x), where=x != 0)
+    assert errors(RATE, x, x * gain**0.04, device) == (None, None)  # 0.9 dB at most
     assert errors(RATE, x, device, 0 * x) == (None, None)
 
 
