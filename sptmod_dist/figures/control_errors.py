@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sptmod_dist.figures import STYLE
 from sptmod_dist.files import atomic_write
 
 LOWEST_ESR_DB = -100.0
@@ -53,7 +54,7 @@ def draw(path: Path, axis: Axis, panels: Sequence[Panel]) -> None:
         axis: the control.
         panels: each with the errors of the same items.
     """
-    with matplotlib.rc_context({"font.size": 15}):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 7), dpi=100, layout="constrained")
         rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, panel in zip(rows, panels, strict=True):

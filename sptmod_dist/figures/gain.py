@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sptmod_dist.figures import STYLE
 from sptmod_dist.files import atomic_write
 
 LEAST_RANGE_DB = 3.0
@@ -40,7 +41,7 @@ def draw(
 
     Shape: seconds [K], input_levels [K], each gain [K].
     """
-    with matplotlib.rc_context({"font.size": 15}):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 6), dpi=100, layout="constrained")
         level, gain = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2.2])
         level.plot(seconds, np.maximum(input_levels, LOWEST_DB), color="0.35", linewidth=1.5)

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sptmod_dist.figures import STYLE
 from sptmod_dist.files import atomic_write
 from sptmod_dist.metrics import LevelCurve
 
@@ -43,7 +44,7 @@ def draw(path: Path, curves: Mapping[str, CurvePair], names: str = "") -> None:
         curves: by the setting in words; of more than six, six spread evenly are drawn.
         names: of the controls, where the words are values alone.
     """
-    with matplotlib.rc_context({"font.size": 15, "lines.linewidth": 3}):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 6), dpi=100, layout="constrained")
         fill(figure.add_subplot(), curves, names)
         with atomic_write(path) as temporary:
@@ -71,7 +72,7 @@ def _legend(axes: Axes, shown: Sequence[str]) -> Iterator[Artist]:
     yield Line2D([], [], color=color, label="model", **_MODEL)
     for number, setting in enumerate(shown):
         if setting:
-            yield Line2D([], [], color=f"C{number}", label=fill_text(setting, _LABEL))
+            yield Line2D([], [], color=f"C{number}", linewidth=3, label=fill_text(setting, _LABEL))
 
 
 def _describe(axes: Axes, shown: int, available: int) -> None:

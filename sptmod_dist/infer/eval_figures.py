@@ -78,6 +78,8 @@ def _label(
 
 def _shown(worst_first: Sequence[ItemResult]) -> dict[str, ItemResult]:
     """The worst, the median and the best item, each once."""
+    if len(worst_first) == 1:
+        return {"only": worst_first[0]}
     middle = (len(worst_first) - 1) // 2
     places = {"worst": 0, "median": middle, "best": len(worst_first) - 1}
     first = {place: name for name, place in reversed(places.items())}

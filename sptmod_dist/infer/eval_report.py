@@ -10,7 +10,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sptmod_dist.infer.eval_bins import Bin, bins
-from sptmod_dist.infer.eval_names import ALIASING, ESRS, FIGURES, WAY_TITLES, written
+from sptmod_dist.infer.eval_names import (
+    ALIASING,
+    ESRS,
+    FIGURES,
+    LOSS_TERMS,
+    WAY_TITLES,
+    written,
+)
 from sptmod_dist.infer.eval_summary import (
     Row,
     esr_in_words,
@@ -60,6 +67,7 @@ def _lines(evaluation: Evaluation, figures: Mapping[str, str]) -> Iterator[str]:
     yield from table([("", *WAY_TITLES.values()), *summary_rows(evaluation)])
     yield ""
     yield pooled_note(evaluation) + _MEANING
+    yield from _both_ways(evaluation)
     for control in evaluation.controls:
         yield from _by_control(control.name, bins(control, evaluation.items))
     yield from _worst(evaluation)
@@ -74,6 +82,20 @@ _MEANING = (
     "audible. Attack and release errors are differences of the time to 63 % of the way, on tones "
     "that step. \"-\": there is nothing to measure it on."
 )
+
+
+def _both_ways(evaluation: Evaluation) -> Iterator[str]:
+    """Windowed and streamed target, term by term."""
+    windows = windows_means(evaluation.items)
+    if windows is None:
+        return
+    yield from ["", "## Windowed and streamed target", ""]
+    rows = []
+    for name, term in LOSS_TERMS.items():
+        wt, st, digits = windows.wt[term], windows.st[term], FIGURES[name].digits
+        rows.append((FIGURES[name].title, *(written(v, digits) for v in (wt, st, st - wt))))
+    yield from table([("", "WT", "ST", "ST − WT"), *rows])
+    yield from ["", "WT: in groups as in training, from states that the SPN predicts; ST: in use."]
 
 
 def _by_control(name: str, parts: Sequence[Bin]) -> Iterator[str]:

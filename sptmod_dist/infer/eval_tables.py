@@ -1,5 +1,7 @@
 """An evaluation for programs: `evaluation.json`, and `items.csv` with a row an item.
 
+The columns are `id`, `control.NAME`, `samples`, `seconds`, `gain` (the best static one),
+`WAY.FIGURE` (see `eval_names`), `wt.TERM`, `st.TERM`, `st_minus_wt` and `model.aliasing_db`.
 Numbers that do not exist are null and empty cells, never NaN. It knows results, not how they were
 measured.
 """

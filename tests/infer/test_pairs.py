@@ -20,6 +20,7 @@ from sptmod_dist.errors import UserError
 from sptmod_dist.infer.evaluate import evaluate
 from sptmod_dist.infer.load import load_model
 from sptmod_dist.infer.pairs import Pairs
+from sptmod_dist.model import TCNConfig
 
 RATIO = Control("ratio", 2, 8, "log", ":1", default=4)
 MODE = Control("mode", positions=("fast", "slow"), scale="list")
@@ -187,6 +188,17 @@ def test_the_command_evaluates_pairs(
     assert report["checkpoint"] == "step-10" and report["set_fingerprint"] is None
     assert {item["settings"]["mode"] for item in report["items"]} == {"slow"}
     assert {"error-ratio.png", "error-mode.png", "a_b-input.wav"} < set(report["files"])
+
+
+def test_one_pair_serves_and_a_model_without_states(runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pairs"
+    put(folder, "$\\frac-input.wav"), put(folder, "$\\frac-output.wav")  # no formula
+    dollar = Control("$a_", positions=("$^", "$_"), scale="list", default="$_")
+    tcn = TCNConfig(n_params=1, channels=(4,), kernel_sizes=(3,), dilations=(2,), film_hidden=())
+    found = evaluate(make_run(tmp_path / "tcn", tcn, [dollar]), pairs=folder)
+    assert [item.id for item in found.items] == ["$\\frac"]
+    assert found.items[0].windows is not None
+    assert {"gain-only.png", "error-_a_.png"} < {path.name for path in found.folder.iterdir()}
 
 
 @pytest.mark.parametrize(
