@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Any
 
-STYLE: dict[str, Any] = {"font.size": 15, "text.parse_math": False}
+STYLE: Any = {"font.size": 15, "text.parse_math": False}
 """For `matplotlib.rc_context`. Names come from anywhere: a dollar sign in one is no formula."""

@@ -192,13 +192,13 @@ def test_the_command_evaluates_pairs(
 
 def test_one_pair_serves_and_a_model_without_states(runs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pairs"
-    put(folder, "$\\frac-input.wav"), put(folder, "$\\frac-output.wav")  # no formula
-    dollar = Control("$a_", positions=("$^", "$_"), scale="list", default="$_")
+    put(folder, "$\\frac$-input.wav"), put(folder, "$\\frac$-output.wav")  # no formula
+    dollar = Control("$\\a", positions=("$\\b$", "x$"), scale="list", default="x$")
     tcn = TCNConfig(n_params=1, channels=(4,), kernel_sizes=(3,), dilations=(2,), film_hidden=())
     found = evaluate(make_run(tmp_path / "tcn", tcn, [dollar]), pairs=folder)
-    assert [item.id for item in found.items] == ["$\\frac"]
+    assert [item.id for item in found.items] == ["$\\frac$"]
     assert found.items[0].windows is not None
-    assert {"gain-only.png", "error-_a_.png"} < {path.name for path in found.folder.iterdir()}
+    assert {"gain-only.png", "error-__a.png"} < {path.name for path in found.folder.iterdir()}
 
 
 @pytest.mark.parametrize(
