@@ -24,6 +24,7 @@ from sptmod_dist.data.remote import open_source
 from sptmod_dist.data.shard_index import Item
 from sptmod_dist.data.shards import Sequence, ShardSet
 from sptmod_dist.errors import UserError
+from sptmod_dist.figures.level_curves import CurvePair, draw
 from sptmod_dist.infer.evaluation import (
     LEVELS,
     LISTENING,
@@ -33,7 +34,6 @@ from sptmod_dist.infer.evaluation import (
     chosen,
     write_json,
 )
-from sptmod_dist.infer.level_plot import CurvePair, draw
 from sptmod_dist.infer.load import Model, load_model
 from sptmod_dist.infer.stream import stream_whole
 from sptmod_dist.losses import Loss

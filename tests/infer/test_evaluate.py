@@ -20,10 +20,10 @@ from sptmod_dist.data.geometry import Needs
 from sptmod_dist.data.recordings import Item, Manifest
 from sptmod_dist.data.shard_build import build_sets
 from sptmod_dist.errors import UserError
+from sptmod_dist.figures.level_curves import MOST_SETTINGS, CurvePair, draw
 from sptmod_dist.infer import evaluate as module
 from sptmod_dist.infer.evaluate import evaluate
 from sptmod_dist.infer.evaluation import Errors, Evaluation, ItemResult
-from sptmod_dist.infer.level_plot import MOST_SETTINGS, CurvePair, draw
 from sptmod_dist.infer.load import load_model
 from sptmod_dist.infer.stream import stream_whole
 from sptmod_dist.losses import Loss, LossConfig

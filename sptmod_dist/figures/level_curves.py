@@ -37,12 +37,13 @@ def draw(path: Path, curves: Mapping[str, CurvePair]) -> None:
     """
     with matplotlib.rc_context({"font.size": 15, "lines.linewidth": 3}):
         figure = Figure(figsize=(7, 6), dpi=100, layout="constrained")
-        _fill(figure.add_subplot(), curves)
+        fill(figure.add_subplot(), curves)
         with atomic_write(path) as temporary:
             figure.savefig(temporary)
 
 
-def _fill(axes: Axes, curves: Mapping[str, CurvePair]) -> None:
+def fill(axes: Axes, curves: Mapping[str, CurvePair]) -> None:
+    """Draw into axes that somebody else writes; `curves` as in `draw`."""
     axes.axline((0, 0), slope=1, color="0.75", linewidth=1.5, linestyle=":", label="unchanged")
     shown = _spread(list(curves))
     for number, setting in enumerate(shown):
