@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Polygon
 
+from sptmod_dist.figures.png import encode
 from sptmod_dist.files import atomic_write
 from sptmod_dist.model.config import ModelConfig
 from sptmod_dist.model.lengths import GroupLengths
@@ -88,8 +89,10 @@ def draw(
         _explain(figure, bars)
         for path in paths:
             with atomic_write(path) as temporary:
-                vector = path.suffix.lower() == ".svg"
-                figure.savefig(temporary, metadata={"Date": None} if vector else None)
+                if path.suffix.lower() == ".svg":
+                    figure.savefig(temporary, metadata={"Date": None})
+                else:
+                    temporary.write_bytes(encode(figure)[0])
 
 
 def block_bars(model: ModelConfig, target_length: int) -> Iterator[Bar]:
