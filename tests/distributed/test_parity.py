@@ -57,14 +57,12 @@ def test_excerpts_and_figures_are_shown_once_and_as_by_one_process(ddp):
     folder, label = ddp
     one, other = (shown(folder / "runs" / f"lstm-{which}") for which in (ONE, label))
     assert set(one) == set(other) and [step for step, _ in one["excerpt_1/target"]] == [12]
-    assert {tag: [step for step, _ in one[tag]] for tag in one} == {
-        tag: [step for step, _ in other[tag]] for tag in other
-    }
     for tag in one:
+        assert [step for step, _ in one[tag]] == [step for step, _ in other[tag]]
         if tag.startswith("excerpt_") and tag.endswith(("input", "target", "prediction")):
             assert one[tag] == other[tag], "the very same audio"
         elif tag.startswith("validation_"):
-            assert one[tag] == pytest.approx(other[tag], rel=1e-6)
+            assert one[tag][0][1] == pytest.approx(other[tag][0][1], rel=1e-6)
 
 
 def test_plateaus_of_the_streamed_loss_lower_the_rate_everywhere_alike(ddp):
