@@ -232,7 +232,7 @@ def _check_format(path: Path, subtype: str) -> None:
         known = ", ".join(soundfile.available_subtypes(container))
         raise UserError(
             f"{path} cannot be written: {container} has no sample format {subtype}; "
-            f"use one of {known}."
+            f"use .wav or .flac, or one of {known}."
         )
 
 

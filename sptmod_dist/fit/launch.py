@@ -49,7 +49,7 @@ def command(settings: Path, processes: int, iterations: int) -> list[str]:
     if processes == 1:
         return [sys.executable, *train]
     meet = ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", "--max_restarts=0"]
-    torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", *meet]
+    torchrun = ["-m", "sptmod_dist.fit.torchrun", f"--nproc_per_node={processes}", *meet]
     return [sys.executable, *torchrun, *train]
 
 

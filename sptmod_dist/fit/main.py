@@ -67,7 +67,7 @@ def fit(
     try:
         trained = train(folder, config, minutes, lambda line: say(f"==> {line}"))
     except (KeyboardInterrupt, SystemExit):
-        say("==> stopped: the same command goes on from the last checkpoint")
+        say("==> stopped: the same command goes on where it stands")
         raise
     if not trained and folder.learned.is_file():
         say(f"==> {out} is done")

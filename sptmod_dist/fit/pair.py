@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from sptmod_dist import audio
 from sptmod_dist.errors import UserError
 from sptmod_dist.quality.align import align
 from sptmod_dist.quality.findings import Finding
+from sptmod_dist.quality.judge import lossy
 from sptmod_dist.quality.picture import Curves, make_curves
 from sptmod_dist.quality.take_check import check_take
 from sptmod_dist.quality.take_report import TakeReport
@@ -52,6 +53,7 @@ def read_pair(dry: Path, wet: Path, say: Callable[[str], None]) -> Pair:
     inside, rate = audio.read(dry)
     outside, wet_rate = audio.read(wet)
     report = check_take(inside, outside, rate, wet_rate, name=wet.name)
+    report = replace(report, findings=(*report.findings, *lossy(audio.info(wet).subtype)))
     for finding in report.findings:
         say(f"{finding.severity}: {_in_words(finding)}")
     _refuse_faults(dry, wet, report)

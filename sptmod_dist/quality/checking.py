@@ -20,6 +20,7 @@ from sptmod_dist.data.recordings import Item, Manifest
 from sptmod_dist.errors import UserError
 from sptmod_dist.quality.align import align
 from sptmod_dist.quality.findings import Finding
+from sptmod_dist.quality.judge import lossy
 from sptmod_dist.quality.picture import Curves, make_curves
 from sptmod_dist.quality.set_check import Entry
 from sptmod_dist.quality.sketch import make_sketch
@@ -134,6 +135,7 @@ def report_of(manifest: Manifest, item: Item, recorded: Recorded) -> TakeReport:
     if key is not None and key.shape[1] != recorded.dry.shape[1]:
         what = f"The sidechain has {key.shape[1]} samples and the dry {recorded.dry.shape[1]}."
         told.append(Finding("fault", what, "Cut both to the same length, from the same start."))
+    told += lossy(audio.info(item.output).subtype)
     return replace(report, findings=(*told, *report.findings))
 
 

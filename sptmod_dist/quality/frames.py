@@ -56,15 +56,17 @@ class Frames:
         """In which the dry has been silent for a while, tails left out. `[K]`"""
         return _silent(self.dry)
 
-    def gains(self) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds, and the gain in dB over 10 ms, of those parts in which the dry is heard."""
+    def gains(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Seconds, the dry's level and the gain in dB over 10 ms, of those parts in which the dry
+        is heard."""
         count = len(self.dry) // GAIN_FRAMES
         into, out, start = (
             part[: count * GAIN_FRAMES].reshape(count, GAIN_FRAMES).mean(axis=1)
             for part in (self.dry, self.wet, self.seconds)
         )
         heard = into > 10 ** (HEARD_DB / 10)
-        return start[heard], 10 * np.log10(out[heard] / into[heard] + 1e-12)
+        gains = 10 * np.log10(out[heard] / into[heard] + 1e-12)
+        return start[heard], 10 * np.log10(into[heard]), gains
 
 
 def make_frames(dry: np.ndarray, wet: np.ndarray, rate: int, timing: Timing) -> Frames:

@@ -22,6 +22,8 @@ DROPOUTS = 1.0
 STEADY_DB = 0.1
 BYPASSED_DB = 0.01
 FRACTION = 0.1
+GROWS = 0.1
+"""dB of gain a dB of level: from here on the wet is as the dry of a compressor would be."""
 
 
 def judge(report: TakeReport, frames: int, peak: float) -> tuple[Finding, ...]:
@@ -73,7 +75,7 @@ def _clipping(report: TakeReport, frames: int) -> Iterator[Finding]:
     if report.clipping_at is not None:
         yield Finding(
             "fault",
-            f"The wet is clipped at {report.clipping_at:.3f} s.",
+            f"The wet is clipped, first at {report.clipping_at:.3f} s.",
             "Record again at a lower level, or export without clipping.",
         )
 
@@ -130,7 +132,15 @@ def _gain(report: TakeReport, frames: int) -> Iterator[Finding]:
 
 def _latency(report: TakeReport, frames: int) -> Iterator[Finding]:
     left = report.latency - round(report.latency)
-    if report.latency < -0.5:
+    early = report.latency < -0.5
+    if early and (report.gain_slope or 0.0) > GROWS:
+        yield Finding(
+            "doubt",
+            f"The wet is early by {-report.latency:.1f} samples and its gain grows with the level, "
+            "as if dry and wet were exchanged.",
+            "Give first what went in; an expander whose wet was cut is in order.",
+        )
+    elif early:
         yield Finding(
             "note",
             f"The wet is early by {-report.latency:.1f} samples.",
@@ -152,6 +162,15 @@ def _offset(report: TakeReport, frames: int) -> Iterator[Finding]:
             f"The wet has an offset (DC) of {100 * worst:.1f} % of full scale.",
             "It is removed on the way to training; a large one costs headroom.",
         )
+
+
+def lossy(subtype: str) -> tuple[Finding, ...]:
+    """What there is to say of a wet's sample format, as libsndfile names it."""
+    names = {"MPEG_LAYER_III": "MP3", "VORBIS": "Ogg Vorbis", "OPUS": "Ogg Opus"}
+    if subtype not in names:
+        return ()
+    what = f"The wet was stored as {names[subtype]}, which leaves out what is hard to hear."
+    return (Finding("doubt", what, "Record WAV or FLAC: a model would learn the loss."),)
 
 
 def _quiet(peak: float) -> Iterator[Finding]:

@@ -20,7 +20,8 @@ OFF_DB, OFF_PART = 0.5, 0.5
 """By how many dB, and by which part of the usual difference between takes, these must be off."""
 _TELLS = 2.0
 """By how much it must fall when a control that does something is unknown."""
-_TAKES_A_CONTROL = 8
+TAKES_A_CONTROL = 8
+"""Fewer for each control that is turned tell little of it."""
 _SUSPECTS, _TRIED = 8, 4
 _SHIFTED = 0.5
 """Of the variance that the settings of the take before or after must explain more."""
@@ -134,7 +135,7 @@ def moves(number: int, search: Misfits, turned: int) -> bool:
     ]
     if alone:
         return max(alone) > MOVES_DB
-    if len(vectors) < _TAKES_A_CONTROL * turned:
+    if len(vectors) < TAKES_A_CONTROL * turned:
         return True
     values = components(features, MOVES_DB).values
     known, unknown = search.settings.fit(values), Settings(rest).fit(values)

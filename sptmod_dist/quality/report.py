@@ -48,15 +48,14 @@ def findings_in_words(
     Args:
         reports: of the takes.
         whole: what concerns all takes.
-        notes: whether to tell notes too.
+        notes: whether to tell the takes' notes too.
     """
     lines = [
         line
         for severity in SEVERITIES
-        if notes or severity != "note"
         for line in [
             *(_line(f, "") for f in whole if f.severity == severity),
-            *_of_takes(reports, severity),
+            *(_of_takes(reports, severity) if notes or severity != "note" else ()),
         ]
     ]
     more = len(lines) - _SHOWN

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from sptmod_dist.quality.findings import Finding
-from sptmod_dist.quality.misfits import LEAST_TAKES, MOVES_DB, Misfits, moves, shift_of
+from sptmod_dist.quality.misfits import (
+    LEAST_TAKES,
+    MOVES_DB,
+    TAKES_A_CONTROL,
+    Misfits,
+    moves,
+    shift_of,
+)
 from sptmod_dist.quality.settings_fit import components
 from sptmod_dist.quality.sketch import WINDOWS_A_SECOND, Sketch
 from sptmod_dist.quality.take_report import TakeReport
@@ -45,7 +52,7 @@ def check_set(entries: Sequence[Entry], controls: Sequence[str]) -> tuple[Findin
         controls: their names, in the order of the vectors.
     """
     sound = [entry for entry in entries if entry.sketch is not None]
-    found = [*_copies(sound), *_latencies(sound), *_polarities(sound)]
+    found = [*_copies(sound), *_latencies(sound), *_polarities(sound), *_few(sound, controls)]
     features = _features(sound) if len(sound) >= LEAST_TAKES else None
     if features is None:
         return tuple(found)
@@ -82,6 +89,20 @@ def _copies(entries: Sequence[Entry]) -> Iterator[Finding]:
                 "sample.",
                 "Leave out all but one, so that none is trained on and tested as well.",
             )
+
+
+def _few(entries: Sequence[Entry], controls: Sequence[str]) -> Iterator[Finding]:
+    """What so many takes cannot tell."""
+    vectors = np.array([entry.vector for entry in entries]).reshape(len(entries), len(controls))
+    turned = int(np.count_nonzero(np.ptp(vectors, axis=0))) if len(entries) > 1 else 0
+    enough = max(LEAST_TAKES, TAKES_A_CONTROL * turned)
+    if turned and len(entries) < enough:
+        yield Finding(
+            "note",
+            f"{len(entries)} takes that turn {turned} control{'s' * (turned > 1)} are too few to "
+            "tell surely whether takes are exchanged or a knob stood elsewhere.",
+            f"From {enough} takes on it is told; listen to some.",
+        )
 
 
 def _latencies(entries: Sequence[Entry]) -> Iterator[Finding]:

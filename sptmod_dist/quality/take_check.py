@@ -138,6 +138,7 @@ def _measured(
         best_esr=None if noise is None or power == 0 else noise / power,
         noise_from="" if noise is None else "silence" if repeated is None else "repeats",
         gain_db=_gain_range(inner),
+        gain_slope=_gain_slope(inner),
         content=content,
         delays=tuple(
             (float(place) / rate, float(delay))
@@ -157,11 +158,18 @@ def _repeats(dry: np.ndarray, rate: int, marked: Marked | None) -> list[Repeat]:
 
 
 def _gain_range(frames: Frames) -> tuple[float, float] | None:
-    _, gains = frames.gains()
+    _, _, gains = frames.gains()
     if len(gains) == 0:
         return None
     low, high = np.percentile(gains, [1, 99])
     return float(low), float(high)
+
+
+def _gain_slope(frames: Frames) -> float | None:
+    _, levels, gains = frames.gains()
+    if len(gains) < 10 or np.ptp(levels) < 6:
+        return None
+    return float(np.polyfit(levels, gains, 1)[0])
 
 
 def _crossed(dry: np.ndarray, wet: np.ndarray, channels: Channels, timing: Timing) -> Channels:

@@ -53,6 +53,8 @@ class TakeReport:
     """What tells `best_esr`: `repeats` of the dry, or `silence` alone."""
     gain_db: tuple[float, float] | None = None
     """The gain's lowest and highest value, in dB, stray moments left out."""
+    gain_slope: float | None = None
+    """dB by which the gain grows with each dB of the dry's level: a compressor's is negative."""
     content: tuple[int, int] | None = None
     """What lies between the markers of the dry: its first sample, and the one after its last."""
     dry_channels: tuple[int, ...] = (0,)

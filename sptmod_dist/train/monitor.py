@@ -54,28 +54,37 @@ class Clock:
         return time.perf_counter() - self.start
 
 
-def _is_until(line: str, iteration: int) -> bool:
-    """Whether a line is whole (a kill may have cut it) and of an iteration until this one."""
+def _is_before(line: str, iteration: int) -> bool:
+    """Whether a line is whole (a kill may have cut it) and of an earlier iteration."""
     try:
-        return bool(json.loads(line)["iteration"] <= iteration)
+        return bool(json.loads(line)["iteration"] < iteration)
     except (ValueError, KeyError, TypeError):
         return False
 
 
-def _begun(shown: Mapping[str, Any], iteration: int) -> tuple[Tensor, int, int]:
-    """Sum, groups and iteration of the last record, as `flush` gave them."""
+def _begun(shown: Mapping[str, Any], iteration: int) -> tuple[Tensor, int, int, dict[str, float]]:
+    """Sum, groups, iteration of the last record and that record, as `flush` gave them."""
     try:
         groups, at = int(shown["groups"]), int(shown["at"])
         total = torch.tensor(shown["sum"], dtype=torch.float64)
-    except (KeyError, TypeError, ValueError):  # none, or of another version: begin a record
-        return torch.zeros(()), 0, iteration
-    return (total, groups, at) if total.isfinite().all() else (torch.zeros(()), 0, iteration)
+        record = {str(tag): float(value) for tag, value in shown["record"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError):  # none, or of another version
+        return torch.zeros(()), 0, iteration, {}
+    if not total.isfinite().all():
+        return torch.zeros(()), 0, iteration, {}
+    return total, groups, at, record
 
 
-def _told(shown: Mapping[str, Any]) -> dict[str, str]:
-    """What was told once already, as `flush` gave it."""
-    told = shown.get("told")
-    return {str(k): str(v) for k, v in told.items()} if isinstance(told, dict) else {}
+def _told_before(shown: Mapping[str, Any], iteration: int) -> dict[str, tuple[str, int]]:
+    """What was told once and is still there, with its iteration; from what `flush` gave."""
+    told: dict[str, tuple[str, int]] = {}
+    try:
+        for what, (digest, at) in shown["told"].items():
+            if int(at) < iteration:
+                told[str(what)] = (str(digest), int(at))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+    return told
 
 
 class Monitor:
@@ -85,6 +94,8 @@ class Monitor:
         run: where to write.
         rank: of this process; 0 shows.
         iteration: where the training starts; a resumed run repeats nothing that was shown.
+        validated: whether a validation at this iteration was shown; else it may have been after
+            the checkpoint that the run goes on from, and comes again.
         total: iterations at most, for the bar.
         every: iterations between two records.
         seconds_per_iteration: seconds of audio that one iteration of the global batch holds.
@@ -96,6 +107,7 @@ class Monitor:
         run: RunFolder,
         rank: int,
         iteration: int,
+        validated: bool,
         total: int,
         every: int,
         seconds_per_iteration: float,
@@ -104,12 +116,11 @@ class Monitor:
         self.clock = Clock()
         self._run, self._every = run, every
         self._audio = seconds_per_iteration
-        self._sum, self._n_groups, self._shown_at = _begun(begun, iteration)
+        self._sum, self._n_groups, self._shown_at, self._record = _begun(begun, iteration)
         self._speed_at = iteration
         self._last = (0.0, 0.0, 0.0)
         self._unsaved: list[tuple[int, dict[str, float]]] = []  # since the last flush
         self._media: dict[str, tuple[int, Summary]] = {}  # the same, the latest under each tag
-        self._told = _told(begun)
         self._lines: list[str] = []  # of metrics.jsonl, that are not
         self._is_full = False
         self._handler = logging.FileHandler(run.log_file(rank))
@@ -119,10 +130,15 @@ class Monitor:
         logger.propagate = False
         self._st = "none yet"
         self._is_main = rank == 0
+        # From here on all that was shown before is void.
+        self.first = iteration + 1 if validated and iteration else iteration
+        self._told = _told_before(begun, self.first)
         self._excepthook, threading.excepthook = threading.excepthook, self._spare_the_traceback
         if self._is_main:
-            self._writer = self._open(iteration + 1 if iteration else 0)
-            self._forget_after(iteration)
+            self._writer = self._open(self.first)
+            if self._shown_at == self.first:
+                self._write(self._record, self.first)
+            self._forget_from(self.first)
         self._bar = tqdm(
             total=total,
             initial=iteration,
@@ -137,12 +153,12 @@ class Monitor:
         """Whether this one writes."""
         return self._is_main
 
-    def _forget_after(self, iteration: int) -> None:
+    def _forget_from(self, iteration: int) -> None:
         """Drop the lines of iterations that a resumed run is about to repeat."""
         if not self._run.metrics.is_file():
             return
         lines = self._run.metrics.read_text().splitlines()
-        kept = [line for line in lines if _is_until(line, iteration)]
+        kept = [line for line in lines if _is_before(line, iteration)]
         with atomic_write(self._run.metrics) as path:
             path.write_text("".join(f"{line}\n" for line in kept))
 
@@ -155,8 +171,8 @@ class Monitor:
         if self._is_main:
             with self._unless_full():
                 self._save()
-        record = {"sum": self._sum.tolist(), "groups": self._n_groups, "at": self._shown_at}
-        return {**record, "told": dict(self._told)}
+        shown = {"groups": self._n_groups, "at": self._shown_at, "record": self._record}
+        return {"sum": self._sum.tolist(), **shown, "told": dict(self._told)}
 
     def say(self, message: str) -> None:
         """A line for the user, above the bar, and for this rank's log."""
@@ -192,7 +208,8 @@ class Monitor:
         scalars["optimizer/gradient_norm_effect"] = norms[:, 0].mean().item()
         scalars["optimizer/gradient_norm_spn"] = norms[0, 1].item()
         scalars["optimizer/learning_rate"] = learning_rate
-        self._write(scalars | self._speed(iteration), iteration)
+        self._record = scalars | self._speed(iteration)
+        self._write(self._record, iteration)
         self._sum, self._n_groups, self._shown_at = torch.zeros(()), 0, iteration
 
     def _speed(self, iteration: int) -> dict[str, float]:
@@ -220,15 +237,16 @@ class Monitor:
             with self._unless_full():
                 self._add(iteration, scalars)
 
-    def tells(self, what: str, content: str) -> bool:
-        """Whether something that is told once has still to be told in this run; from now on not.
+    def tells(self, what: str, content: str, iteration: int) -> bool:
+        """Whether something that is told once has still to be told in this run; then it is.
 
         Args:
             content: told again where it is another one.
         """
         digest = hashlib.sha256(content.encode()).hexdigest()
-        is_news = self._told.get(what) != digest
-        self._told[what] = digest
+        is_news = self._told.get(what, ("", 0))[0] != digest
+        if is_news:
+            self._told[what] = (digest, iteration)
         return is_news
 
     def media(self, iteration: int, shown: Sequence[Summary]) -> None:

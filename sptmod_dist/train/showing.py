@@ -33,17 +33,18 @@ class Showing:
         self._listener, self._monitor = listener, monitor
         self._identity = f"{identity}, {listener.count} x {listener.seconds} s"
 
-    def settings(self, yaml: str, iteration: int) -> None:
+    def settings(self, yaml: str) -> None:
         """The resolved settings as text, once, and again where a resumed run has others."""
-        if self._monitor.tells("settings", yaml):
+        start = self._monitor.first
+        if self._monitor.tells("settings", yaml, start):
             code = "".join(f"    {line}\n" for line in yaml.splitlines())
-            self._try(iteration, lambda: iter([text("settings", code)]))
+            self._try(start, lambda: iter([text("settings", code)]))
 
     def validation(self, iteration: int, is_best: bool) -> None:
         """The excerpts, after each validation that is the best so far; all ranks must call it."""
         if not self._listener.count:
             return
-        is_first = self._monitor.tells("excerpts", self._identity)
+        is_first = self._monitor.tells("excerpts", self._identity, iteration)
         if is_first or is_best:
             heard, curves = self._listener.collect()
             self._try(iteration, lambda: self._shown(heard, curves, is_first))

@@ -355,10 +355,9 @@ class Trainer:
 
     def _begin_showing(self) -> Showing:
         """Who gives TensorBoard what is heard and seen; the settings come first."""
-        config, iteration = self.config, self.progress.iteration
-        identity = f"{config.runs_dir}/{config.name}, {self.data['fingerprints']['validation']}"
-        showing = Showing(self.listener, self.monitor, identity)
-        showing.settings(to_yaml(config), iteration + 1 if iteration else 0)
+        run, items = f"{self.config.runs_dir}/{self.config.name}", self.data["fingerprints"]
+        showing = Showing(self.listener, self.monitor, f"{run}, {items['validation']}")
+        showing.settings(to_yaml(self.config))
         return showing
 
     def _attendants(self) -> tuple[Monitor, Keeper, Watchdog]:
@@ -369,6 +368,7 @@ class Trainer:
             self.run,
             engine.rank,
             self.progress.iteration,
+            self.progress.validated_at == self.progress.iteration,
             config.stopping.max_iterations,
             config.monitor.every,
             seconds / len(config.lengths),

@@ -41,7 +41,7 @@ def test_what_the_settings_say_of_processes_holds(distributed, expected):
 def test_processes_meet_by_torchrun_and_a_single_one_needs_none():
     one = launch.command(Path("-odd name/settings.yaml"), 1, 100)
     two = launch.command(Path("-odd name/settings.yaml"), 2, 100)
-    assert "torch.distributed.run" not in one and "torch.distributed.run" in two
+    assert "sptmod_dist.fit.torchrun" not in one and "sptmod_dist.fit.torchrun" in two
     assert one[1:] == two[-len(one) + 1 :]
     assert "--config=-odd name/settings.yaml" in one and "--resume=auto" in one
 

@@ -46,7 +46,7 @@ def test_doubts_do_not_stop_and_faults_do(tmp_path, capsys):
     clipped = np.clip(20 * compress(bursts()), -1, 1)
     assert main(["check", *write_pair(tmp_path, clipped)]) == 2  # the report of before is replaced
     told = capsys.readouterr().out
-    assert "fault: wet: The wet is clipped at " in told
+    assert "fault: wet: The wet is clipped, first at " in told
     assert "not to be trained on before the faults are mended" in told
     assert report_in(tmp_path / "wet-check")["verdict"] == "unfit"
 

@@ -133,7 +133,8 @@ def test_a_grid_tells_by_neighbours_which_control_moves_nothing():
     entries = [
         replace(entry, vector=tuple(row)) for entry, row in zip(entries, grid, strict=True)
     ]
-    found = only(check_set(entries, CONTROLS))
+    few, found = check_set(entries, CONTROLS)
+    assert few.what.startswith("9 takes that turn 2 controls are too few")
     assert found.what == "ratio moves nothing that can be told."
 
 
@@ -201,7 +202,11 @@ def test_of_a_snapshot_the_take_with_a_turned_knob_is_named():
     assert found.what.startswith("item-008 does not sound as")
 
 
-def test_takes_without_a_sketch_and_few_takes_are_in_order():
+def test_of_few_takes_it_is_said_that_they_tell_little():
     entries = entries_of(places(3))
-    assert check_set([*entries, replace(entries[0], sketch=None)], CONTROLS) == ()
+    found = only(check_set([*entries, replace(entries[0], sketch=None)], CONTROLS))
+    assert found.severity == "note"
+    assert found.what.startswith("3 takes that turn 2 controls are too few to tell surely")
+    assert check_set(entries_of(places(16)), CONTROLS) == ()
+    assert check_set(entries_of(np.full((3, 2), 0.5)), CONTROLS) == ()
     assert check_set([], CONTROLS) == ()

@@ -70,6 +70,15 @@ def test_a_delay_of_seconds_is_found_by_the_markers_and_without() -> None:
 
 
 @both
+def test_files_that_are_exchanged_are_doubted(marked: bool) -> None:
+    wet = take(marked, 100)[0]
+    dry = np.pad(dry_of(marked), (0, len(wet) - len(dry_of(marked)))).astype(np.float32)
+    report = check_take(wet[None], dry[None], RATE)
+    assert "dry and wet were exchanged" in words(report, "doubt")
+    assert report.latency == pytest.approx(-100, abs=0.2)
+
+
+@both
 @pytest.mark.parametrize("ppm", [20, -20])
 def test_a_drift_is_reported_within_half_a_ppm_and_is_a_fault(marked: bool, ppm: int) -> None:
     wet = noisy(on_another_clock(delayed(compressed(marked), 100), ppm))[None]
@@ -229,7 +238,7 @@ def test_a_wet_of_another_sound_is_refused(marked: bool) -> None:
         (lambda wet: wet * 0 + 0.1, "wet is silent"),
         (lambda wet: wet[:, :1000], "wet lasts 0.05 s"),
         (lambda wet: np.where(np.arange(wet.shape[1]) == RATE, np.nan, wet), "sample at 1.000 s"),
-        (lambda wet: np.clip(40 * wet, -1, 1), "wet is clipped at"),
+        (lambda wet: np.clip(40 * wet, -1, 1), "wet is clipped, first at"),
         (lambda wet: wet[:, : 10 * RATE], "ends 11."),
     ],
 )

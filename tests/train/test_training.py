@@ -354,6 +354,29 @@ def test_iterations_that_are_repeated_after_a_lost_checkpoint_are_shown_once(toy
     assert metrics[0] == metrics[1]
 
 
+def test_a_validation_that_no_checkpoint_knows_of_is_shown_once(toy, monkeypatch):
+    """A kill between TensorBoard's flush and the checkpoint of a validation."""
+    settings = {"name": "between", "checkpoint": {"groups": 1}}
+    save = Trainer._save
+
+    def killed(self, kind):
+        if self.progress.iteration == 18 == self.progress.validated_at:
+            self.monitor.flush()
+            raise GeneratorExit  # nobody catches it
+        save(self, kind)
+
+    monkeypatch.setattr(Trainer, "_save", killed)
+    with pytest.raises(GeneratorExit):
+        train(toy_config(toy, **settings))
+    monkeypatch.undo()
+    assert last(toy, "between").state["progress"]["iteration"] == 18
+    time.sleep(1.1)  # event files are ordered by the second of their making
+    assert train(toy_config(toy, **settings), resume="auto") == 0
+    assert shown(toy, "between") == shown(toy, "whole")
+    metrics = [(toy / "runs" / n / "metrics.jsonl").read_text() for n in ("whole", "between")]
+    assert metrics[0] == metrics[1]
+
+
 def test_a_line_that_a_kill_cut_does_not_hinder_a_resume(toy):
     config = toy_config(toy, name="cut", stopping={"max_iterations": 12})
     train(config)
