@@ -105,6 +105,14 @@ def test_the_audio_is_the_datas_and_the_best_models(toy):
     assert len({index for index, _ in matched}) == 2
 
 
+def test_sounds_are_clipped_at_full_scale_and_have_all_channels():
+    signal = np.array([[0.0, 3.0, -3.0, 0.5], [1.0, -1.0, 0.25, 0.0]])
+    summary = pictures.audio("a/b", signal, 8000).value[0]
+    assert (summary.tag, summary.audio.num_channels, summary.audio.length_frames) == ("a/b", 2, 4)
+    played = samples_of(summary.audio.encoded_audio_string).reshape(4, 2).T
+    np.testing.assert_allclose(played, signal.clip(-1, 1), atol=2e-5)
+
+
 def test_pictures_are_pictures_of_their_size_and_the_settings_are_all_there(toy):
     events = media(toy, "whole")
     for tag, size in (
