@@ -47,8 +47,9 @@ def run(argv: Sequence[str]) -> int:
     """
     from sptmod_dist.train.options import parse_settings
 
-    files = [f"--config={file}" for file in _files(argv)]
-    config, own = parse_settings(parser(), [*files, *argv], OPTIONS, complete=False)
+    made = parser()
+    files = [f"--config={file}" for file in _files(made, argv)]
+    config, own = parse_settings(made, [*files, *argv], OPTIONS, complete=False)
     config.check_shards()
     targets = _targets(own.get("out"), config.name)
     from sptmod_dist.lengths_table import table
@@ -65,10 +66,10 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _files(argv: Sequence[str]) -> list[str]:
+def _files(made: ArgumentParser, argv: Sequence[str]) -> list[str]:
     """The files that stand without `--config`; what is wrong with the rest is told later."""
     try:
-        found = parser().parse_args(list(argv), defaults=False).get("files")
+        found = made.parse_args(list(argv), defaults=False).get("files")
     except ArgumentError:
         return []
     return list(found or [])

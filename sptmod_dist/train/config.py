@@ -107,7 +107,7 @@ class ValidationConfig:
     """Windows in one forward pass of the windowed validation; only memory depends on it."""
     excerpts: int = 3
     """Validation items that TensorBoard plays and draws at each best validation, where the device
-    moves most: 0.9 MB each with the defaults; 0: none."""
+    moves most: 1 MB each with the defaults; 0: none."""
     excerpt_seconds: float = 5.0
     """Length of each."""
 
