@@ -18,6 +18,7 @@ CONVERT_OPTIONS = ("sets", "out", "overwrite", "workers")
 OWN_FILES = {
     "fit": "sptmod_dist.fit_command",
     "runs": "sptmod_dist.train.runs_command",
+    "lengths": "sptmod_dist.lengths_command",
     "inspect": "sptmod_dist.train.inspect_command",
     "stimulus": "sptmod_dist.capture.stimulus_command",
     "device": "sptmod_dist.capture.device_command",

@@ -60,7 +60,9 @@ def parser() -> ArgumentParser:
     parser.add_argument("--pause", type=float, help=f"seconds before a take to play; {PAUSE:g}")
     parser.add_argument("--hardware", metavar="TEXT", help="what was recorded, for the manifest")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace takes of another device or recording, or the file"
+        "--overwrite",
+        action="store_true",
+        help="replace takes of another device or recording, or the file",
     )
     parser.add_argument("--fraction", action="store_true", help="remove parts of a sample, too")
     parser.add_argument("--polarity", action="store_true", help="turn what comes out inverted")
