@@ -23,7 +23,9 @@ def encode(figure: Figure) -> tuple[bytes, int, int]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     full = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
-    few = full.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
+    # The method that keeps rare colours too: those of a colour map's ends.
+    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+    few = full.convert("RGB").quantize(COLORS, method, dither=dither)
     buffer = io.BytesIO()
     few.save(buffer, format="png", optimize=True)
     return buffer.getvalue(), few.width, few.height

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -16,6 +17,7 @@ LOWEST_DB, HIGHEST_DB = -100.0, -10.0
 """Of the colours; a full-scale sine has 0 dB."""
 LOWEST_HZ = 40.0
 _BANDS, _COLUMNS, _WINDOW_SECONDS = 96, 165, 0.046
+_COLORS = 64  # together with the greys of letters few enough for a palette
 _TICKS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 
 
@@ -40,7 +42,7 @@ def fill(figure: Figure, signals: Mapping[str, np.ndarray], rate: int) -> None:
             origin="lower",
             aspect="auto",
             extent=(number * step, number * step + seconds, 0, _BANDS),
-            cmap="magma",
+            cmap=colormaps["magma"].resampled(_COLORS),
             vmin=LOWEST_DB,
             vmax=HIGHEST_DB,
             interpolation="nearest",

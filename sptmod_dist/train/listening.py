@@ -6,6 +6,7 @@ shown. Which stretches these are, `excerpts.py` decides; drawing them is the mat
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ from sptmod_dist.data.shards import Sequence, ShardSet
 from sptmod_dist.metrics.levels import LevelCurve, frame_levels, gain_of_levels, level_curve
 from sptmod_dist.train.excerpts import Excerpt, Moment, busiest, choose
 from sptmod_dist.train.ranks import Ranks
+
+logger = logging.getLogger("sptmod_dist")
 
 
 class Heard(NamedTuple):
@@ -61,9 +64,17 @@ class Listener:
         self._curves: dict[int, Curves] = {}
 
     def hear(self, index: int, recording: Sequence, streamed: Tensor) -> None:
-        """Keep what may be shown of an item. Shape: streamed [C, T]."""
+        """Keep what may be shown of an item; no training ends by it. Shape: streamed [C, T]."""
         if not self.count:
             return
+        try:
+            self._keep(index, recording, streamed)
+        except Exception as error:
+            self._slices.pop(index, None)
+            self._curves.pop(index, None)
+            logger.warning("item %d is not shown (%s: %s)", index, type(error).__name__, error)
+
+    def _keep(self, index: int, recording: Sequence, streamed: Tensor) -> None:
         target = recording.output
         plain, steering = recording.input[: len(target)], recording.input[len(target) :]
         prediction = streamed.float().cpu().numpy()

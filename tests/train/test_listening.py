@@ -13,6 +13,7 @@ from sptmod_dist.data.shard_index import Item
 from sptmod_dist.data.shards import Sequence
 from sptmod_dist.metrics import level_curve
 from sptmod_dist.metrics.levels import frame_levels
+from sptmod_dist.train import listening
 from sptmod_dist.train.listening import Listener
 from sptmod_dist.train.ranks import Ranks
 
@@ -121,3 +122,14 @@ def test_without_excerpts_nothing_is_kept(items):
     ear = listener(Ranks(0, 1, torch.device("cpu")), items, count=0)
     ear.hear(0, *items[0])
     assert not ear._slices and not ear._curves
+
+
+def test_what_cannot_be_kept_ends_nothing(items, monkeypatch):
+    def failing(*_):
+        raise MemoryError("too long")
+
+    ear = listener(Ranks(0, 1, torch.device("cpu")), items)
+    monkeypatch.setattr(listening, "frame_levels", failing)
+    ear.hear(0, *items[0])
+    monkeypatch.undo()
+    assert ear.collect() == ([], {})
