@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+import time
 import traceback
 from pathlib import Path
 from typing import IO, Any
@@ -144,13 +145,17 @@ class RunFolder:
     def _lock(self) -> None:
         """Keep two trainings from writing one run; the lock goes when the process does."""
         self._lock_file: IO[str] = open(self.path / ".lock", "w")
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"{self.path} is being written by another training: wait for it, or give this run "
-                "another name"
-            ) from None
+        for wait in (0.2, 0.2, None):  # whoever looks whether it is in use holds it for a moment
+            try:
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if wait is not None:
+                    time.sleep(wait)
+        raise RunError(
+            f"{self.path} is being written by another training: wait for it, or give this run "
+            "another name"
+        )
 
     def unlock(self) -> None:
         """Let another training have the folder."""

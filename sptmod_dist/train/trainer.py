@@ -281,7 +281,7 @@ class Trainer:
     def _validate(self) -> None:
         progress = self.progress
         with self.monitor.clock.measure("validation"):
-            result = self.validator.run(self.engine.judged(), self._look)
+            result = self.validator.run(self.engine.judged(), self._look, self._watchdog.alive)
         if result is None:
             self._stopping = True  # the next start begins it again
             return
