@@ -15,7 +15,13 @@ from sptmod_dist.capture.plan import Take
 from sptmod_dist.capture.session import Session
 from sptmod_dist.data.controls import normalised_vector
 from sptmod_dist.quality.findings import Finding
-from sptmod_dist.quality.report import conclusion, findings_in_words, overall, write_report
+from sptmod_dist.quality.report import (
+    conclusion,
+    findings_in_words,
+    noise_in_words,
+    overall,
+    write_report,
+)
 from sptmod_dist.quality.set_check import Entry, check_set
 from sptmod_dist.quality.sketch import Sketch, make_sketch
 from sptmod_dist.quality.take_report import Step, TakeReport
@@ -52,8 +58,9 @@ def finish(
     reports = [entry.report for entry in entries]
     together = check_set(entries, [control.name for control in session.plan.controls])
     write_report(session.checks / "report.json", device, reports, together)
-    for line in findings_in_words(reports, together, notes=False):
-        say(line)
+    for line in (*findings_in_words(reports, together, notes=False), noise_in_words(reports)):
+        if line:
+            say(line)
     if missing:
         say(
             f"{len(takes)} of {len(session.plan.takes)} takes are there; the manifest is written "
