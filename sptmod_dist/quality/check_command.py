@@ -131,5 +131,5 @@ def _tell(
     for line in findings_in_words(reports, whole, notes=len(reports) == 1):
         print(line)
     if all(report.best_esr is None for report in reports):
-        print("Noise shows where the dry is silent or comes twice: `capture` tells that of its takes.")
+        print("Noise shows where the dry is silent or repeated: `capture` tells it of its takes.")
     print(f"Wrote {out / 'report.json'} and a picture of each take beside it.")
