@@ -62,7 +62,8 @@ def test_a_capture_killed_at_three_moments_ends_with_the_bytes_of_one_that_was_n
         wait_for_lines(folder, lines)
         process.kill()
         process.wait()
-        assert not (folder / "manifest.yaml").exists()
+        done_all = len((folder / "journal.jsonl").read_bytes().splitlines()) >= TAKES
+        assert done_all or not (folder / "manifest.yaml").exists()
     done = processes.run([*PROGRAM, "capture", str(folder), "plugin", "Gain"])
     assert done.returncode == 0, done.stderr
     assert "are there already" in done.stdout

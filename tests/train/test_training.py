@@ -140,10 +140,10 @@ def test_resumed_equals_uninterrupted_bit_for_bit(toy, monkeypatch, stops):
 def test_a_stop_within_a_validation_waits_for_no_more_than_an_item(toy, monkeypatch):
     item, begun = Validator._item, []
 
-    def asking(self, networks, index):
+    def asking(self, networks, index, alive):
         begun.append(index)
         os.kill(os.getpid(), signal.SIGUSR1)
-        return item(self, networks, index)
+        return item(self, networks, index, alive)
 
     config = toy_config(toy, name="within")
     monkeypatch.setattr(Validator, "_item", asking)
@@ -423,7 +423,7 @@ def test_damaged_newest_checkpoints_cost_what_came_after_the_last_whole_one_and_
 
 
 def test_a_validation_that_is_not_finite_saves_nothing(toy, monkeypatch):
-    monkeypatch.setattr(Validator, "_item", lambda self, networks, index: [float("nan")] * 15)
+    monkeypatch.setattr(Validator, "_item", lambda *_: [float("nan")] * 15)
     with pytest.raises(UserError, match="validation loss is not finite at iteration 18"):
         train(toy_config(toy, name="nan"))
     assert RunFolder(toy / "runs" / "nan").last_checkpoint() is None
