@@ -17,9 +17,7 @@ import torch.distributed as dist
 
 from sptmod_dist.train.ranks import Ranks
 
-_KEY = "sptmod-dist/position/"
-_ALARM = "sptmod-dist/alarm"
-_DONE = "sptmod-dist/alarm/done"
+_KEY, _ALARM, _DONE = "position/", "alarm", "alarm/done"
 _MISSED = 5  # exchanges in a row without a sign of life: the process does not run
 
 
@@ -53,6 +51,7 @@ class Board:
 
     def __init__(self, ranks: Ranks, interval: float) -> None:
         self._rank, self._world_size = ranks.rank, ranks.world_size
+        self._meeting = ranks.meeting
         self._every = max(1, ranks.world_size // 8)  # the store shall not drown in questions
         self._patience = _MISSED * interval * self._every
         self._store: Any = None
@@ -70,7 +69,7 @@ class Board:
             Exception: of whatever kind the store has, where it is gone.
         """
         if self._store is None:
-            self._store = _connection()
+            self._store = dist.PrefixStore(f"sptmod-dist/{self._meeting}", _connection())
         self._beat += 1
         entry = [mine.what, mine.count, time.monotonic() - mine.at, self._beat, mine.moves]
         self._store.set(f"{_KEY}{self._rank}", json.dumps(entry))

@@ -116,7 +116,7 @@ class Watchdog:
     def _speak(self, account: str, why: str, is_kept: bool) -> None:
         run = RunFolder(self._log.parent.parent)
         stacks = f"; the stacks are in {self._log.with_name('rank*.log')}" if is_kept else ""
-        go_on = within(_LIMIT, lambda: _go_on(run)) or ""
+        go_on = within(_LIMIT, run.go_on) or ""
         said = f"\n{account}\nsptmod-dist: error: {why}{stacks}{go_on}\n"
         within(_LIMIT, lambda: os.write(sys.stderr.fileno(), said.encode()))
         within(_LIMIT, lambda: _note(run, why))
@@ -134,7 +134,8 @@ class Silence:
 
     def __init__(self, interval: float) -> None:
         self._longest = 10 * interval
-        self._seconds, self._seen = 0.0, None  # type: float, object
+        self._seconds = 0.0
+        self._seen: object = None
         self._looked: float | None = None
 
     def after(self, seen: object, now: float) -> float:
@@ -179,14 +180,6 @@ def _stacks() -> str:
 def _append(log: Path, text: str) -> int:
     with open(log, "a") as file:
         return file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-
-
-def _go_on(run: RunFolder) -> str:
-    """Where the training can be taken up again, as the end of a sentence."""
-    newest = run.newest_checkpoint()
-    if newest is None:
-        return ""
-    return f"; the last good checkpoint is {newest}: continue with --resume auto"
 
 
 def _note(run: RunFolder, why: str) -> None:

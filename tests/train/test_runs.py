@@ -144,7 +144,7 @@ DAMAGES: dict[str, tuple[Callable[[RunFolder], object], dict[str, Any]]] = {
     ),
     "status nested without end": (
         lambda run: (run.path / "status.json").write_text("[" * 100_000),
-        {"state": "unknown", "resumable": False, "note": "it cannot be read"},
+        {"state": "unknown", "resumable": True, "why": "its status.json is missing or damaged"},
     ),
     "config truncated": (
         lambda run: os.truncate(run.path / "config.yaml", 3),
