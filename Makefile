@@ -92,7 +92,7 @@ train: demo-training
 
 test: $(TESTABLE)
 	@$(call say,running the tests)
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not system" $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile -m "not system" $(ARGS)
 	@echo "Tests passed. Next: make lint, make train, or the section Contributing in README.md."
 
 # pytest exits with 5 where it finds no test.

@@ -194,7 +194,7 @@ class Monitor:
 
         Shape: values [N, terms + 2], on the CPU.
         """
-        if self._sum.shape != values.shape:  # nothing yet
+        if self._sum.shape != values.shape:  # nothing yet, or of another number of sub-sequences
             self._sum, self._n_groups = torch.zeros_like(values), 0
         self._sum, self._n_groups = self._sum + values, self._n_groups + 1
         loss = values[:, LossTerms._fields.index("total")].mean()

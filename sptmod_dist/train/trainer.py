@@ -366,8 +366,6 @@ class Trainer:
         self.progress, found = taken_up(path, saved, self._state(), n_groups, force)
         self.engine.load(saved.weights, saved.moments, saved.averages)
         self.seconds, self._shown = begun(saved.state)
-        if found:
-            self._shown = {}  # of groups of another kind, perhaps
         return found
 
     def _begin_showing(self) -> Showing:

@@ -24,6 +24,7 @@ from sptmod_dist.errors import UserError
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import MOMENT_NAMES
 from sptmod_dist.train.interrupt import Interrupt
+from sptmod_dist.train.keeper import Keeper
 from sptmod_dist.train.main import REQUEUE, train
 from sptmod_dist.train.run_folder import RunFolder
 from sptmod_dist.train.trainer import Trainer
@@ -453,6 +454,7 @@ def test_a_forged_checkpoint_is_refused_by_what_is_wrong(toy, tmp_path, change, 
 
 
 def test_a_second_control_c_that_comes_later_stops_at_once():
+    given = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt = Interrupt()
     try:
         os.kill(os.getpid(), signal.SIGINT)
@@ -464,7 +466,7 @@ def test_a_second_control_c_that_comes_later_stops_at_once():
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         interrupt.release()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, given) is signal.default_int_handler
 
 
 def test_control_c_ends_with_a_checkpoint_and_the_code_to_requeue(toy):
@@ -495,3 +497,109 @@ def _is_ours(pid, argument):
         return False
 
 
+def test_all_that_a_checkpoint_counts_as_shown_is_on_the_disk_with_it(toy, monkeypatch):
+    """A kill right after it would lose what a writer still holds."""
+    steps = []
+    write = Keeper.write
+
+    def writing(self, kind, iteration, saved):
+        steps.append((iteration, max(scalars(toy, "flushed")["train/total"])))
+        write(self, kind, iteration, saved)
+
+    monkeypatch.setattr(Keeper, "write", writing)
+    assert train(toy_config(toy, name="flushed", checkpoint={"groups": 1})) == 0
+    assert len(steps) >= 8 and all(iteration == shown for iteration, shown in steps)
+
+
+def resaved(toy, name, other, change):
+    """The newest checkpoint of a run, changed, as another run's only one."""
+    path, saved = RunFolder(toy / "runs" / name).last_checkpoint()
+    change(saved.state)
+    shutil.copytree(toy / "runs" / name, toy / "runs" / other)
+    run = RunFolder(toy / "runs" / other)
+    for old in run.all_checkpoints():
+        if not old.name.startswith("best"):
+            checkpoint.remove(old)
+    (run.path / "summary.json").unlink()
+    checkpoint.save(run.checkpoints, path.name, saved)
+    return run
+
+
+def test_after_a_forced_resume_the_old_records_count_for_nothing(toy):
+    def unbeatable(state):
+        state["progress"].update(best=-1.0, best_iteration=24)
+
+    run = resaved(toy, "whole", "records", unbeatable)
+    assert run.has_best(24)
+    config = toy_config(toy, name="records", seed=4, stopping={"max_iterations": 42})
+    assert train(config, resume="auto", force=True) == 0
+    assert run.summary()["best_st"] > 0
+
+
+def test_a_forced_resume_with_other_sub_sequences_begins_its_means_anew(toy, tmp_path):
+    make_toy(tmp_path, lengths=[64, 32])
+    train(toy_config(toy, name="means", monitor={"every": 1000}))
+    path, _ = RunFolder(toy / "runs" / "means").last_checkpoint()
+    config = {"name": "two", "lengths": [64, 32], "stopping": {"max_iterations": 36}}
+    assert train(toy_config(tmp_path, **config), resume=str(path), force=True) == 0
+
+
+def test_seconds_go_on_over_all_starts(toy):
+    run = resaved(toy, "whole", "seconds", lambda state: state.update(seconds=5000.0))
+    config = toy_config(toy, name="seconds", stopping={"max_iterations": 30})
+    assert train(config, resume="auto") == 0
+    assert 5000 < run.status()["seconds"] < 5060
+    assert 5000 < run.last_checkpoint()[1].state["seconds"] < 5060
+
+
+@pytest.mark.parametrize("shown", [
+    {"groups": 2, "at": 3, "sum": [1.0], "record": {"a": 10**400}},
+    {"groups": 2, "at": 3, "sum": [[1.0], [1.0, 2.0]], "record": {}},
+    {"groups": 2, "at": 3, "sum": [[1.0, 2.0]], "record": {}, "told": {"a": ["b", "x"]}},
+])
+def test_what_was_shown_may_be_damaged(toy, shown):
+    name = f"shown{len(str(shown))}"
+    resaved(toy, "whole", name, lambda saved: saved.update(shown=shown))
+    config = toy_config(toy, name=name, stopping={"max_iterations": 30})
+    assert train(config, resume="auto") == 0
+
+
+def test_one_bad_byte_in_the_metrics_costs_its_line(toy):
+    run = resaved(toy, "whole", "badbyte", lambda state: None)
+    lines = run.metrics.read_bytes().splitlines(keepends=True)
+    run.metrics.write_bytes(b"\xff" + b"".join(lines))
+    config = toy_config(toy, name="badbyte", stopping={"max_iterations": 30})
+    assert train(config, resume="auto") == 0
+    kept = run.metrics.read_text().splitlines()
+    assert len(kept) == len(lines) and len(set(kept)) == len(kept)
+
+
+def test_lines_that_a_disk_took_half_are_taken_back(toy, monkeypatch):
+    """A line that is written twice, or in the middle of another, would be no JSON."""
+    disk = [False, True, True, False]
+    fsync = os.fsync
+
+    def filling(descriptor):
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        if name.endswith("metrics.jsonl") and disk and disk.pop(0):
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", filling)
+    assert train(toy_config(toy, name="half")) == 0
+    whole = (toy / "runs" / "whole" / "metrics.jsonl").read_text()
+    assert (toy / "runs" / "half" / "metrics.jsonl").read_text() == whole and not disk
+
+
+def test_a_run_that_somebody_removed_goes_on_in_a_folder_of_its_own(toy, monkeypatch):
+    learn, run = Trainer._learn, RunFolder(toy / "runs" / "removed")
+
+    def learning(self, group):
+        if self.progress.iteration == 9:
+            shutil.rmtree(run.path)
+        return learn(self, group)
+
+    monkeypatch.setattr(Trainer, "_learn", learning)
+    assert train(toy_config(toy, name="removed")) == 0
+    assert run.is_run and run.summary() is not None and not run.lock.in_use
+    assert_same_end(toy, "whole", "removed")
