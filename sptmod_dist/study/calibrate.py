@@ -25,9 +25,9 @@ from sptmod_dist.train.config import TrainConfig, to_dict
 from sptmod_dist.train.engine import Engine
 from sptmod_dist.train.validation import item_terms
 
-ENOUGH = 3.0
+ENOUGH = 1.5
 """Seconds of groups, after which no more are timed."""
-_GROUPS = 12
+_GROUPS = 10
 _GPU_CONTEXT = 600e6  # bytes that a process takes of a GPU before it computes
 
 
