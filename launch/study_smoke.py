@@ -53,7 +53,8 @@ def make_recordings(folder: Path) -> Path:
         steps = np.repeat(draw.uniform(0.05, 0.9, RATE * SECONDS // 400), 400)
         x = draw.uniform(-1, 1, len(steps)) * steps
         for kind, signal in (("in", x), ("out", compress(x, drive))):
-            audio.write(folder / f"{name}-{kind}.wav", signal[None].astype(np.float32), RATE, "FLOAT")
+            path_of = folder / f"{name}-{kind}.wav"
+            audio.write(path_of, signal[None].astype(np.float32), RATE, "FLOAT")
         files = {"input": f"{name}-in.wav", "output": f"{name}-out.wav"}
         items.append({"id": name, **files, "controls": {"drive": drive}})
     control = {"name": "drive", "minimum": 1, "maximum": 10, "scale": "linear"}

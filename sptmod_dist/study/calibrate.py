@@ -113,7 +113,8 @@ def measure(config: TrainConfig, samples: int, folder: Path) -> dict[str, Any]:
     Returns:
         `first` and `later`: seconds of a group's first iteration, and of each other one (0 where
         there is none); `warm_up`: seconds of the first group beyond the others; `validation`:
-        seconds an item; `checkpoint`: seconds of writing one; `gpu_memory`: bytes, 0 without one; `parameters`; `device` in words.
+        seconds an item; `checkpoint`: seconds of writing one; `gpu_memory`: bytes, 0 without one;
+        `parameters`; `device` in words.
     """
     rehearsal = Rehearsal(config)
     cold = sum(rehearsal.group())

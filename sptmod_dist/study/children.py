@@ -88,7 +88,7 @@ def ask(function: Callable[[], dict[str, Any]], log: Path | None = None) -> dict
 
     def answer() -> int:
         try:
-            found = {"found": function()}
+            found: dict[str, Any] = {"found": function()}
         except UserError as error:
             found = {"why": str(error)}
         with os.fdopen(writing, "w") as pipe:
@@ -114,7 +114,7 @@ def ask(function: Callable[[], dict[str, Any]], log: Path | None = None) -> dict
 def in_words(code: int) -> str:
     """An exit code that no program gave by itself."""
     if code < 0:
-        name = signal.Signals(-code).name if -code in iter(signal.Signals) else str(-code)
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         likely = ": was it out of memory?" if -code == signal.SIGKILL else ""
         return f"it was killed by {name}{likely}"
     return f"it ended with code {code}"

@@ -131,8 +131,8 @@ def _locked(descriptor: int, path: Path) -> bool:
         return lock_at_once(descriptor) and is_at(descriptor, path)
     except OSError as error:
         raise UserError(
-            f"{path} cannot be locked ({error.strerror}): a study's folder needs a file system with "
-            "locks (flock), such as a local disk or NFS 4; set `folder` to one"
+            f"{path} cannot be locked ({error.strerror}): a study's folder needs a file system "
+            "with locks (flock), such as a local disk or NFS 4; set `folder` to one"
         ) from None
 
 

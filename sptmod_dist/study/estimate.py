@@ -1,4 +1,4 @@
-"""What a study will take: disk, memory and time of every training, from a calibration of each shape.
+"""What a study will take: disk, memory and time of every training, from measurements of each shape.
 
 A shape is all that time and memory depend on: model, lengths, batch, arithmetic. Each is measured
 once on a kind of machine, in a process of its own, and remembered in the study's folder.
@@ -132,7 +132,9 @@ def typical(samples: Sequence[int]) -> int:
     return round(sum(samples) / len(samples)) if samples else 1
 
 
-def estimate(study: StudyFile, config: TrainConfig, has: Audio, measured: dict[str, Any]) -> Estimate:
+def estimate(
+    study: StudyFile, config: TrainConfig, has: Audio, measured: dict[str, Any]
+) -> Estimate:
     """What a training takes.
 
     Args:
@@ -167,7 +169,9 @@ def expected_iterations(study: StudyFile, config: TrainConfig) -> int:
     return min(most, study.expected_iterations or most)
 
 
-def shards_bytes(study: StudyFile, trainings: Sequence[Training], look: Callable[[str, int], Audio]) -> float:
+def shards_bytes(
+    trainings: Sequence[Training], look: Callable[[str, int], Audio]
+) -> float:
     """What the sets of all folds take, each of which stands once."""
     total = 0.0
     for name, fold in dict.fromkeys((t.dataset.name, t.fold) for t in trainings):

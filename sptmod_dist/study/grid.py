@@ -92,8 +92,8 @@ def _placed(
     study: StudyFile, config: TrainConfig, dataset: str, fold: int, name: str, seed: int
 ) -> TrainConfig:
     folder = shards_folder(study, dataset, fold)
-    sets = {split: str(folder / split) for split in ("train", "validation", "test")}
-    data = replace(config.data, **sets)
+    train, validation, test = (str(folder / split) for split in ("train", "validation", "test"))
+    data = replace(config.data, train=train, validation=validation, test=test)
     runs = str(study.folder / "runs")
     return replace(config, name=name, runs_dir=runs, seed=seed, data=data)
 

@@ -35,7 +35,10 @@ def write(run: RunFolder, values: Mapping[str, Any], test_loss: float | None) ->
     metrics = {tag: float(value) for tag, value in figures.items() if value is not None}
     for path in run.tensorboard.glob(f"*{_SUFFIX}"):
         path.unlink()
-    plain = {key: v if isinstance(v, (bool, int, float, str)) else str(v) for key, v in values.items()}
+    plain = {
+        key: value if isinstance(value, (bool, int, float, str)) else str(value)
+        for key, value in values.items()
+    }
     writer = FileWriter(str(run.tensorboard), filename_suffix=_SUFFIX)
     try:
         for record in hparams(plain, metrics):

@@ -71,7 +71,7 @@ def make_plan(
         _require_fit(first)
     calibration = Calibration(folder, machine, jobs or _most(machine))
     estimates, faults = {}, dict[str, str]()
-    shapes = {}
+    shapes: dict[str, Training] = {}
     for training in trainings:
         has = look(training.dataset.name, 0)
         shapes.setdefault(calibration.key(training.config, typical(has.validation)), training)
@@ -88,7 +88,7 @@ def make_plan(
         if "fault" not in measured:
             has = look(training.dataset.name, training.fold)
             estimates[training.id] = estimate(study, training.config, has, measured)
-    shards = shards_bytes(study, trainings, look)
+    shards = shards_bytes(trainings, look)
     plan = Plan(machine, _jobs(machine, jobs, estimates), estimates, tuple(faults.values()), shards)
     _write(folder, trainings, plan)
     return plan

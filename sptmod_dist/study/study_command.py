@@ -162,7 +162,8 @@ def _retry(options: Namespace, study: StudyFile, trainings: list[Training]) -> i
     folder, known = StudyFolder(study), [training.id for training in trainings]
     for name in options.trainings:
         if name not in known:
-            raise UserError(f"{study.path} has no training {name}: {advice(name, known, 'see status')}")
+            remedy = advice(name, known, f"see `{PROGRAM} study status --all`")
+            raise UserError(f"{study.path} has no training {name}: {remedy}")
     cleared = []
     for name in options.trainings or known:
         result = folder.result(name)

@@ -39,8 +39,8 @@ class Splits:
     """How each dataset's items are divided."""
 
     kind: str
-    """`count`: so many folds by shuffling; `files`: so many that `sptmod-dist split` wrote; `given`:
-    one, as the manifest says."""
+    """`count`: so many folds by shuffling; `files`: so many that `sptmod-dist split` wrote;
+    `given`: one, as the manifest says."""
     count: int = 1
     ratios: str = "8/4/4"
     seed: int = 0
@@ -266,7 +266,8 @@ def _text(value: Any, at: str) -> str:
 
 def _number(value: Any, least: int, most: int, at: str) -> int:
     if type(value) is not int or not least <= value <= most:
-        raise UserError(f"{at} is {brief(value)}, but must be a whole number from {least} to {most}")
+        whole = f"a whole number from {least} to {most}"
+        raise UserError(f"{at} is {brief(value)}, but must be {whole}")
     return value
 
 

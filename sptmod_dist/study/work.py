@@ -24,7 +24,12 @@ _SAID = "said.json"
 
 
 def carry_out(
-    study: StudyFile, folder: StudyFolder, training: Training, first: Training, gpu: str, threads: int
+    study: StudyFile,
+    folder: StudyFolder,
+    training: Training,
+    first: Training,
+    gpu: str,
+    threads: int,
 ) -> int:
     """Train, evaluate, and note what was learned.
 
