@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from sptmod_dist.files import atomic_write
 from sptmod_dist.study.tables import Cell
@@ -24,6 +25,8 @@ from sptmod_dist.study.tables import Cell
 FORMATS = (".png", ".svg")
 PAGE = 12
 """Panels of curves in one figure."""
+BOXES = 20
+"""Box plots in one figure."""
 _SIZE, _SMALL = 15, 13
 _STYLE: Any = {"font.size": _SIZE, "svg.hashsalt": "sptmod", "axes.titlesize": _SIZE}
 _MARKS = "osD^vP*X"
@@ -50,14 +53,20 @@ def heat_map(
         for place, (name, cells) in zip(axes, panels.items(), strict=True):
             _heat(place, name, cells, rows, columns, norm, digits)
         scale = figure.colorbar(ScalarMappable(norm, "viridis_r"), ax=list(axes), shrink=0.9)
-        scale.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
-        scale.ax.yaxis.set_minor_formatter(lambda value, _: "")
+        scale.ax.minorticks_off()
+        marks = _between(norm)
+        scale.set_ticks(marks, labels=[f"{mark:.2g}" for mark in marks])
         _save(figure, path)
 
 
 def number(value: float, digits: int) -> str:
     """With so many decimals, or one digit that counts where these would show none."""
     return f"{value:.{digits}f}" if abs(value) >= 10.0**-digits or not value else f"{value:.1g}"
+
+
+def _between(norm: Normalize) -> list[float]:
+    """Some values along a scale, its ends among them."""
+    return [float(norm.inverse(share)) for share in (0, 0.25, 0.5, 0.75, 1)]
 
 
 def _norm(values: Sequence[float]) -> Normalize:
@@ -80,10 +89,11 @@ def _heat(
     for (n, b, length), value in cells.items():
         table[rows.index((b, n)), columns.index(length)] = value
     axes.imshow(np.ma.masked_invalid(table), norm=norm, cmap="viridis_r", aspect="auto")
-    best = min(cells.values(), default=math.nan)
+    best, colors = min(cells.values(), default=math.nan), matplotlib.colormaps["viridis_r"]
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
-            color = "white" if norm(value) > 0.55 else "black"
+            red, green, blue, _ = colors(float(norm(value)))
+            color = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else "black"
             weight = "bold" if value == best else "normal"
             text = number(value, digits)
             axes.text(column, row, text, ha="center", va="center", color=color, weight=weight)
@@ -112,17 +122,22 @@ def box_plots(path: Path, title: str, label: str, boxes: Mapping[str, Sequence[f
         _save(figure, path)
 
 
-def gap(path: Path, title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> None:
-    """A quantity over N, a line a name."""
+def gap(path: Path, title: str, cells: Mapping[Cell, float]) -> None:
+    """A quantity over N, a line a B (its colour) and L (its mark)."""
+    lines: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    for (n, b, length), value in sorted(cells.items(), key=lambda cell: cell[0][1:]):
+        lines.setdefault((b, length), []).append((n, value))
+    batches, lengths = (sorted({key[place] for key in lines}) for place in (0, 1))
+    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(batches)))
     with matplotlib.rc_context(_STYLE):
-        figure = Figure((11, 6.5), dpi=100, layout="constrained")
+        figure = Figure((12, 6.5), dpi=100, layout="constrained")
         axes = figure.subplots()
-        colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.95, max(2, len(lines))))
-        for number, (name, points) in enumerate(lines.items()):
-            x, y = zip(*points, strict=True)
-            mark = _MARKS[number % len(_MARKS)]
-            axes.plot(x, y, marker=mark, color=colors[number], label=name, ms=8)
-        axes.set_xticks(sorted({x for points in lines.values() for x, _ in points}))
+        for (b, length), points in lines.items():
+            n, value = zip(*sorted(points), strict=True)
+            mark, name = _MARKS[lengths.index(length) % len(_MARKS)], f"B {b}, L {length}"
+            color = colors[batches.index(b)]
+            axes.plot(n, value, marker=mark, color=color, label=name, ms=9, alpha=0.85)
+        axes.set_xticks(sorted({n for n, _, _ in cells}))
         axes.axhline(0, color="0.6", linewidth=1)
         axes.set(title=title, xlabel="N", ylabel="median of ST - WT, x 10")
         axes.grid(alpha=0.4)
@@ -145,10 +160,11 @@ def curves(
         size = (4.6 * columns + 0.8, 3.0 * rows + 1.3)
         figure = Figure(size, dpi=100, layout="constrained")
         figure.suptitle(f"{title}: ST (lines), WT (dashed)")
-        axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+        axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
+        _scale(axes[0], [value for t in panels.values() for p in t for _, *v in p for value in v])
         for place, (name, trainings) in zip(axes, panels.items(), strict=False):
             _curves(place, name, trainings)
-        for place in list(axes)[len(panels) :]:
+        for place in axes[len(panels) :]:
             place.set_visible(False)
         figure.supxlabel("iterations")
         figure.supylabel("validation loss")
@@ -163,15 +179,19 @@ def _curves(
         mark = "o" if len(points) == 1 else ""
         axes.plot(iterations, st, f"{mark}-", color=f"C{number % 10}", linewidth=1.5)
         axes.plot(iterations, wt, "--", color=f"C{number % 10}", linewidth=0.9)
-    if max((max(p[1], p[2]) for t in trainings for p in t), default=0) > 0:
-        axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
-    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:.3g}")
     axes.tick_params(which="both", labelsize=_SMALL)
-    axes.tick_params(axis="x", labelrotation=0)
-    axes.locator_params(axis="x", nbins=4)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_title(title, fontsize=_SMALL)
     axes.grid(alpha=0.4, which="both")
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    """Losses that differ by much are shown by their logarithms; all panels share the axis."""
+    if min(values) > 0 and max(values) > 3 * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
 
 
 def _save(figure: Figure, path: Path) -> None:

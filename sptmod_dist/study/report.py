@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
@@ -92,12 +93,13 @@ class Report:
             for outcome in outcomes:
                 if outcome.dataset == dataset and outcome.test_loss is not None:
                     boxes.setdefault(_in_words(outcome), []).append(outcome.test_loss)
-            if boxes:
-                name = f"test_losses-{_plain(dataset)}"
+            text += [f"## Test losses, {dataset}"] if boxes else []
+            for number, page in enumerate(_pages(boxes, figures.BOXES), 1):
+                name = f"test_losses-{_plain(dataset)}-{number}"
                 title = f"Test losses of the folds, {dataset}"
                 label = "streamed loss over whole test items, at the best checkpoint"
-                figures.box_plots(self._folder / name, title, label, boxes)
-                text += [f"## {title}", f"![{title}]({name}.png)"]
+                figures.box_plots(self._folder / name, title, label, page)
+                text += [f"![{title}]({name}.png)"]
         return text
 
     def _table(self, group: Group, quantity: Quantity) -> list[str]:
@@ -112,13 +114,9 @@ class Report:
         return [_markdown(quantity, ours, theirs), *note, f"![{title}]({name}.png)"]
 
     def _gap(self, group: Group) -> list[str]:
-        lines: dict[str, list[tuple[float, float]]] = {}
-        cells = group.cells(GAP)
-        for (n, b, length), value in sorted(cells.items(), key=lambda cell: cell[0][1:]):
-            lines.setdefault(f"B {b}, L {length}", []).append((n, value))
         name = f"gap-{_plain(group.name)}"
         title = f"Exposure bias of the SPN over N, {group.name}"
-        figures.gap(self._folder / name, title, lines)
+        figures.gap(self._folder / name, title, group.cells(GAP))
         return [f"![{title}]({name}.png)"]
 
     def _curves(self, group: Group) -> Iterator[str]:
@@ -127,23 +125,26 @@ class Report:
             name = f"N {outcome.n}, B {outcome.b}, L {outcome.length}"
             points = [(check.iteration, check.st, check.wt) for check in outcome.checks]
             panels.setdefault(name, []).append(points)
-        pages = iter(panels.items())
-        number = 0
-        while page := dict(islice(pages, figures.PAGE)):
-            number += 1
+        for number, page in enumerate(_pages(panels, figures.PAGE), 1):
             name = f"curves/{_plain(group.name)}-{number}"
             title = f"{group.name}, {number} of {-(-len(panels) // figures.PAGE)}"
             figures.curves(self._folder / name, title, page)
             yield f"![Curves: {title}]({name}.png)"
 
 
+def _pages(whole: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:
+    pages = iter(whole.items())
+    while page := dict(islice(pages, size)):
+        yield page
+
+
 def _account(outcomes: Sequence[Outcome], trainings: Sequence[Training]) -> str:
     return (
         f"{len(outcomes)} of {len(trainings)} trainings are finished. A cell is the median over "
         "the folds and seeds of its configuration. Hours are iterations until the streamed "
-        "validation loss (ST) was within 5 % of its least, times measured seconds an iteration (validation "
-        "included; trainings that share a GPU or cores slow each other). `trainings.csv` has every "
-        "training."
+        "validation loss (ST) was within 5 % of its least, times measured seconds an iteration "
+        "(validation included; trainings that share a GPU or cores slow each other). "
+        "`trainings.csv` has every training."
     )
 
 
