@@ -133,10 +133,10 @@ def gap(path: Path, title: str, cells: Mapping[Cell, float]) -> None:
         figure = Figure((12, 6.5), dpi=100, layout="constrained")
         axes = figure.subplots()
         for (b, length), points in lines.items():
-            n, value = zip(*sorted(points), strict=True)
+            x, y = zip(*sorted(points), strict=True)
             mark, name = _MARKS[lengths.index(length) % len(_MARKS)], f"B {b}, L {length}"
             color = colors[batches.index(b)]
-            axes.plot(n, value, marker=mark, color=color, label=name, ms=9, alpha=0.85)
+            axes.plot(x, y, marker=mark, color=color, label=name, ms=9, alpha=0.85)
         axes.set_xticks(sorted({n for n, _, _ in cells}))
         axes.axhline(0, color="0.6", linewidth=1)
         axes.set(title=title, xlabel="N", ylabel="median of ST - WT, x 10")

@@ -117,9 +117,9 @@ def _with(over: Mapping[str, Any], point: Point, base: TrainConfig) -> dict[str,
 
 def _parts(point: Point) -> str:
     """A point in a folder's name; where letters are lost or too many, a digest tells it apart."""
+    keys = [key for key in SHORT if key in point] + sorted(point.keys() - set(SHORT))
     whole = "-".join(
-        f"{key}{value}" if key in SHORT else f"{key}={_shown(value)}"
-        for key, value in point.items()
+        f"{key}{point[key]}" if key in SHORT else f"{key}={_shown(point[key])}" for key in keys
     )
     name = re.sub(r"[^A-Za-z0-9._+=-]", "_", whole)
     if name == whole and len(name) <= _LONGEST:

@@ -30,13 +30,13 @@ MODEL = {
 }
 
 
-def study_of(folder: Path, **changes: object) -> Path:
+def study_of(place: Path, **changes: object) -> Path:
     """A study's file whose trainings could run, were there recordings."""
     base = {
         "format": "sptmod-study-1",
         "name": "made",
-        "folder": str(folder / "study"),
-        "datasets": {"toy": {"manifest": str(folder / "recordings" / "manifest.yaml")}},
+        "folder": str(place / "study"),
+        "datasets": {"toy": {"manifest": str(place / "recordings" / "manifest.yaml")}},
         "splits": {"count": 3, "ratios": "3/3/1"},
         "grid": {"N": [1, 2], "B": [2, 4], "L": [64, 128]},
         "settings": {
@@ -46,9 +46,9 @@ def study_of(folder: Path, **changes: object) -> Path:
             "stopping": {"max_iterations": 12},
         },
     }
-    path = folder / "study.yaml"
+    path = place / "study.yaml"
     kept = {key: value for key, value in {**base, **changes}.items() if value is not None}
-    path.write_text(yaml.safe_dump(kept))
+    path.write_text(yaml.safe_dump(kept, sort_keys=False))
     return path
 
 
