@@ -85,9 +85,9 @@ def _run(study: Path, folder: Path, kills: int, seed: int | None) -> int:
     begun, draw = time.monotonic(), random.Random(seed)
     done: dict[str, float] = {}
     for number in range(kills):
-        seconds = draw.uniform(8, 25)
+        seconds = draw.uniform(1, 20)
         process = _start(study)
-        if _ends(process, seconds):
+        if not _trains(process, folder) or _ends(process, seconds):
             break
         tree = [process] if number % 2 else [process, *_below(process)]
         for each in tree:
@@ -95,7 +95,8 @@ def _run(study: Path, folder: Path, kills: int, seed: int | None) -> int:
         process.wait()
         done |= _finished(folder, done)
         whole = "alone" if number % 2 else f"and {len(tree) - 1} trainings"
-        print(f"==> killed the worker {whole} after {seconds:.0f} s: {len(done)} are finished")
+        finished = len(done)
+        print(f"==> killed the worker {whole} after {seconds:.0f} s of training: {finished} finished")
     code = _start(study).wait()
     again = [name for name, date in done.items() if _date(folder, name) != date]
     states = [entry["state"] for entry in _status(study)]
@@ -110,6 +111,16 @@ def _run(study: Path, folder: Path, kills: int, seed: int | None) -> int:
 def _start(study: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "sptmod_dist", "study", "run", str(study)]
     return subprocess.Popen(command, start_new_session=True)
+
+
+def _trains(process: subprocess.Popen[bytes], folder: Path) -> bool:
+    """Wait until a new attempt has begun; whether one has before the worker's end."""
+    before = set(folder.glob("state/*/attempt-*.json"))
+    while process.poll() is None:
+        if set(folder.glob("state/*/attempt-*.json")) - before:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
