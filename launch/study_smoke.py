@@ -95,8 +95,7 @@ def _run(study: Path, folder: Path, kills: int, seed: int | None) -> int:
         process.wait()
         done |= _finished(folder, done)
         whole = "alone" if number % 2 else f"and {len(tree) - 1} trainings"
-        finished = len(done)
-        print(f"==> killed the worker {whole} after {seconds:.0f} s of training: {finished} finished")
+        print(f"==> killed the worker {whole} after {seconds:.0f} s: {len(done)} finished")
     code = _start(study).wait()
     again = [name for name, date in done.items() if _date(folder, name) != date]
     states = [entry["state"] for entry in _status(study)]

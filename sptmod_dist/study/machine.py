@@ -35,7 +35,10 @@ class Machine:
     gpus: tuple[Gpu, ...]
 
     def threads(self, jobs: int) -> int:
-        """Of one training, where so many run at once."""
+        """Of one training, where so many run at once; OMP_NUM_THREADS has the last word."""
+        given = os.environ.get("OMP_NUM_THREADS", "")
+        if given.isdecimal() and int(given):
+            return int(given)
         return 1 if self.gpus else max(1, self.cores // jobs)
 
 
