@@ -33,6 +33,7 @@ from sptmod_dist.train.config import TrainConfig, to_dict
 
 _FLAC = 3.1  # bytes a sample at most
 _LOGS = 2e6  # bytes of TensorBoard, metrics and logs of a run
+_BESIDES = 50e6  # bytes of memory for TensorBoard, and for the evaluation and its picture
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def estimate(
         iterations=iterations,
         seconds=measured["warm_up"] + groups * group + checks * each + test,
         per_iteration=group / n,
-        memory=measured["memory"] + 2 * batch + resident * (in_ram and not on_gpu),
+        memory=measured["memory"] + _BESIDES + 2 * batch + resident * (in_ram and not on_gpu),
         gpu_memory=measured["gpu_memory"] + resident * on_gpu,
         disk=(config.checkpoint.keep + 1) * 12.0 * measured["parameters"] + _LOGS,
     )
