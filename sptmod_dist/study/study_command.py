@@ -29,12 +29,15 @@ ACTIONS = {
 
 
 def parser() -> ArgumentParser:
-    """Options of `study`."""
-    found = plain_parser("study")
-    actions = found.add_subcommands(required=False)
+    """Options of `study`, which are its actions': see `add_actions`."""
+    return plain_parser("study")
+
+
+def add_actions(parser: ArgumentParser) -> None:
+    """The actions, for help and completion."""
+    actions = parser.add_subcommands(required=False)
     for name, text in ACTIONS.items():
         actions.add_subcommand(name, _parser(name), help=text)
-    return found
 
 
 def run(argv: Sequence[str]) -> int:
@@ -44,7 +47,9 @@ def run(argv: Sequence[str]) -> int:
         UserError: the study's file is faulty, or what it names is missing.
     """
     if not argv or argv[0] in ("-h", "--help"):
-        parser().print_help()
+        whole = parser()
+        add_actions(whole)
+        whole.print_help()
         return 0 if argv else 2
     if argv[0] not in ACTIONS:
         raise UserError(f"{PROGRAM} study: say {', '.join(ACTIONS)}; see `{PROGRAM} study --help`")
