@@ -67,8 +67,7 @@ def make_plan(
     def look(dataset: str, fold: int) -> Audio:
         return audio_of(study, firsts[dataset], fold)
 
-    for first in firsts.values():
-        _require_fit(first)
+    require_recordings(trainings)
     calibration = Calibration(folder, machine, jobs or _most(machine))
     estimates, faults = {}, dict[str, str]()
     shapes: dict[str, Training] = {}
@@ -136,6 +135,16 @@ def _wall(plan: Plan, found: Sequence[Estimate]) -> float:
     for each in sorted(found, key=lambda e: -e.seconds):
         places[places.index(min(places))] += each.seconds
     return max(places)
+
+
+def require_recordings(trainings: Sequence[Training]) -> None:
+    """Refuse a study whose recordings are missing or do not fit to its models.
+
+    Raises:
+        UserError: naming the manifest, or the dataset's setting.
+    """
+    for name in dict.fromkeys(training.dataset.name for training in trainings):
+        _require_fit(next(t for t in trainings if t.dataset.name == name))
 
 
 def _require_fit(first: Training) -> None:

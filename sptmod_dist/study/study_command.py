@@ -94,8 +94,9 @@ def _parser(name: str) -> ArgumentParser:
 def _plan(options: Namespace, study: StudyFile, trainings: list[Training]) -> int:
     from sptmod_dist.study.folder import StudyFolder
     from sptmod_dist.study.machine import this_machine
-    from sptmod_dist.study.plan import in_words, make_plan
+    from sptmod_dist.study.plan import in_words, make_plan, require_recordings
 
+    require_recordings(trainings)
     StudyFolder(study).prepare(trainings)
     plan = make_plan(study, trainings, this_machine(), options.jobs, _say)
     print(in_words(trainings, plan))
@@ -105,9 +106,10 @@ def _plan(options: Namespace, study: StudyFile, trainings: list[Training]) -> in
 def _run(options: Namespace, study: StudyFile, trainings: list[Training]) -> int:
     from sptmod_dist.study.folder import StudyFolder
     from sptmod_dist.study.machine import this_machine
-    from sptmod_dist.study.plan import in_words, make_plan, read_plan
+    from sptmod_dist.study.plan import in_words, make_plan, read_plan, require_recordings
     from sptmod_dist.study.scheduler import Worker
 
+    require_recordings(trainings)
     folder = StudyFolder(study)
     folder.prepare(trainings)
     machine = this_machine()
