@@ -27,8 +27,8 @@ OWN_FILES = {
     "check": "sptmod_dist.quality.check_command",
     "split": "sptmod_dist.data.split_command",
 }
-"""Commands with a file of their own, which has `parser()` and `run(argv)`; and, where the command has
-actions, `add_actions(parser)`."""
+"""Commands with a file of their own: `parser()`, `run(argv)` and, where the command has actions,
+`add_actions(parser)`."""
 
 
 def evaluate_parser() -> ArgumentParser:

@@ -85,7 +85,10 @@ def _foreseen(plan: Mapping[str, Any], found: Mapping[str, Any]) -> list[Figure]
         ]
         ratio = statistics.median(ratios)
         figures.append(Figure(f"study.{what}.ratio", ratio, "1", None, "lower", note))
-    return figures
+    computing = [each["computing"] for each in found.values()]
+    note = "of a core, which other programs cannot lengthen"
+    middle = statistics.median(computing)
+    return [*figures, Figure("study.seconds.computing", middle, "s", None, "lower", note)]
 
 
 def _write(place: Path, quick: bool) -> Path:

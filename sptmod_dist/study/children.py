@@ -34,6 +34,8 @@ class Ended:
     """Its exit code; negative: the signal that killed it."""
     memory: float
     """Bytes at most."""
+    computing: float
+    """Seconds of a core, over all its threads."""
 
 
 def start(function: Callable[[], int], log: Path | None, before: Callable[[], None]) -> int:
@@ -75,7 +77,8 @@ def ended(pid: int, wait: bool = False) -> Ended | None:
     if not found:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
-    return Ended(os.waitstatus_to_exitcode(status), float(usage.ru_maxrss * unit))
+    computing = usage.ru_utime + usage.ru_stime
+    return Ended(os.waitstatus_to_exitcode(status), float(usage.ru_maxrss * unit), computing)
 
 
 def ask(function: Callable[[], dict[str, Any]], log: Path | None = None) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class Result:
     """The sentence that it failed with."""
     seconds: float = 0.0
     """From its start to its end, of the last attempt."""
+    computing: float = 0.0
+    """Seconds of a core among them; the rest is waiting, such as for other programs."""
     memory: float = 0.0
     """Bytes of the machine's memory at most."""
     gpu_memory: float = 0.0

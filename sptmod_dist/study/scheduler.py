@@ -229,6 +229,7 @@ class Worker:
             state=state,
             why=why,
             seconds=round(time.monotonic() - child.begun, 2),
+            computing=round(end.computing, 2),
             memory=end.memory,
             gpu_memory=words.get("gpu_memory", 0.0),
             host=os.uname().nodename,
