@@ -23,6 +23,7 @@ COMMANDS = {
     "fit": "learn a device from two files, what went in and what came out",
     "evaluate": "measure a trained run on clips that it never saw, beside the best static gain",
     "render": "stream an audio file through a trained model",
+    "study": "train many configurations and report: `study plan|run|status|retry|report FILE`",
     "runs": "list the runs of a folder: how far each is, and whether it can be resumed",
     "lengths": "show how many samples a model needs and where they go, as a table and a drawing",
     "inspect": "say what is in a checkpoint, and whether it is whole; nothing is executed",
