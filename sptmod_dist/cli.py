@@ -23,6 +23,7 @@ COMMANDS = {
     "fit": "learn a device from two files, what went in and what came out",
     "evaluate": "measure a trained run on clips that it never saw, beside the best static gain",
     "render": "stream an audio file through a trained model",
+    "slurm": "train on a cluster: `slurm train|study|tensorboard|doctor`",
     "runs": "list the runs of a folder: how far each is, and whether it can be resumed",
     "inspect": "say what is in a checkpoint, and whether it is whole; nothing is executed",
     "shards": "make and look at sets of shards: `shards build|convert|verify|info`",

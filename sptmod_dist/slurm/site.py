@@ -93,7 +93,7 @@ def site_of(values: Mapping[str, Any], path: str) -> Site:
         if value is not None:
             found[key] = _value(f"{path}: {key}", value, defaults[key])
     site = Site(**found)
-    _check(site, path)
+    check(site, path)
     return site
 
 
@@ -130,7 +130,12 @@ def _text(where: str, value: Any) -> str:
     return str(value)
 
 
-def _check(site: Site, path: str) -> None:
+def check(site: Site, path: str) -> None:
+    """Refuse what SLURM would not take, or what leaves no time to train.
+
+    Raises:
+        UserError: with `path`, the site file or an option, in front.
+    """
     if site.time and not _TIME.fullmatch(site.time):
         raise UserError(
             f"{path}: time is {site.time!r}, but must be a time of SLURM such as "
