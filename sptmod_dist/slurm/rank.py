@@ -1,5 +1,5 @@
-"""`python -m sptmod_dist.slurm.rank`: one process of a training in a job; `train`, with a log of its
-own and always going on where the run stands.
+"""`python -m sptmod_dist.slurm.rank`: one process of a training in a job. It is `train` with a log of
+its own, and always goes on where the run stands.
 
 Rank 0 speaks into the job's log, every other into a file named by job and rank; when it fails, its
 last words are repeated in the job's log.

@@ -136,7 +136,7 @@ class Cluster:
         self._run(*ip, "link", "add", self.tag, "type", "bridge")
         self._run(*ip, "addr", "add", f"{self.net}.1/24", "dev", self.tag)
         self._run(*ip, "link", "set", self.tag, "up")
-        for number, (name, space) in enumerate(self.spaces.items()):
+        for number, space in enumerate(self.spaces.values()):
             outer = f"{self.tag}{number}"
             self._run(*ip, "netns", "add", space)
             peer = ["peer", "name", "eth0", "netns", space]
@@ -157,8 +157,7 @@ class Cluster:
             shutil.chown(path, "munge", "munge")
         (folder / "key").chmod(0o400)
         folder.chmod(0o755)
-        files = {"key": "key", "socket": "socket", "pid": "pid", "log": "log", "seed": "seed"}
-        options = [f"--{key}-file={folder / name}" for key, name in files.items() if key != "socket"]
+        options = [f"--{name}-file={folder / name}" for name in ("key", "pid", "log", "seed")]
         user = ["setpriv", "--reuid=munge", "--regid=munge", "--clear-groups"]
         self._run(*user, "munged", "--force", f"--socket={folder / 'socket'}", *options)
 
