@@ -77,7 +77,7 @@ def variables(work: Work, environ: Mapping[str, str]) -> dict[str, str]:
         **environ,
         # SLURM says when it is too late; torchrun would after 30 s.
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "3600",
-        RANK_LOGS: os.path.join(work.logs, f"{name}-{job}".replace("/", "_")),
+        RANK_LOGS: os.path.join(work.logs, f"{name}-{job}"),
     }
 
 

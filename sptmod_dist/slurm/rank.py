@@ -1,5 +1,5 @@
-"""`python -m sptmod_dist.slurm.rank`: one process of a training in a job. It is `train` with a log of
-its own, and always goes on where the run stands.
+"""`python -m sptmod_dist.slurm.rank`: one process of a training in a job: `train` with a log of its
+own, which always goes on where the run stands.
 
 Rank 0 speaks into the job's log, every other into a file named by job and rank; when it fails, its
 last words are repeated in the job's log.
@@ -15,14 +15,15 @@ from pathlib import Path
 from sptmod_dist.cli import main as command_line
 from sptmod_dist.errors import UserError
 from sptmod_dist.slurm.node import RANK_LOGS
+from sptmod_dist.slurm.verdict import note_run
 from sptmod_dist.train.main import FINISHED, REQUEUE
 
 _LAST_WORDS = 2000
 _DONE = (FINISHED, REQUEUE)
 
 
-def going_on(arguments: Sequence[str]) -> list[str]:
-    """The arguments of `train`, such that a job that starts again goes on with its run.
+def going_on(arguments: Sequence[str]) -> tuple[list[str], Path]:
+    """The arguments of `train`, such that a job that starts again goes on with its run; the run.
 
     A checkpoint that was named to begin from counts only until the run has one of its own.
 
@@ -39,11 +40,11 @@ def going_on(arguments: Sequence[str]) -> list[str]:
             "--overwrite would replace the run at every start of its job: give the run another "
             "--name, or remove its folder yourself"
         )
-    if options.resume is None:
-        return [*arguments, "--resume=auto"]
-    run = RunFolder(Path(options.config.runs_dir) / options.config.name)
-    begun = options.resume == "auto" or run.newest_checkpoint() is not None
-    return [*arguments, "--resume=auto"] if begun else list(arguments)
+    path = Path(options.config.runs_dir) / options.config.name
+    named = options.resume not in (None, "auto")
+    if named and RunFolder(path).newest_checkpoint() is None:
+        return list(arguments), path
+    return [*arguments, "--resume=auto"], path
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -71,10 +72,13 @@ def speak_into(log: Path) -> None:
 
 
 def _train(arguments: Sequence[str]) -> int:
+    beginning, is_main = os.environ.get(RANK_LOGS), os.environ["RANK"] == "0"
     try:
-        arguments = going_on(arguments)
+        arguments, run = going_on(arguments)
+        if is_main and beginning:
+            note_run(beginning, run)
     except UserError as error:
-        if os.environ["RANK"] == "0":
+        if is_main:
             print(f"sptmod-dist: error: {error}", file=sys.stderr, flush=True)
         return error.code
     return command_line(["train", *arguments])

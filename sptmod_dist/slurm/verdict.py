@@ -4,42 +4,57 @@ again.
 Launchers and SLURM make another exit code of a training's own, and a lost node leaves none: the
 run's folder says how it stands. Whoever was asked to stop goes on later, and so does one that
 failed, as long as it got further than before: a fault that is in the way every time ends the job.
+The end of the job's time is near, so nothing here may take time, as importing torch would.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sptmod_dist.errors import UserError
-from sptmod_dist.train.main import FINISHED, REQUEUE
-from sptmod_dist.train.run_folder import RunFolder
-
-FAILED = 1
+FINISHED, FAILED, REQUEUE = 0, 1, 85
 
 
-def verdict(run: RunFolder, since: float) -> tuple[int, str]:
+def note_run(beginning: str, run: Path) -> None:
+    """Let the verdict know which run a job has.
+
+    Args:
+        beginning: of the names of the job's logs.
+    """
+    _note(beginning).write_text(os.path.abspath(run))
+
+
+def verdict(beginning: str, since: float) -> tuple[int, str]:
     """The job's exit code and why: 85 is to be started again.
 
     Args:
-        run: the training's.
+        beginning: as `note_run` got it.
         since: when this start of the job began, in seconds since 1970.
     """
-    if run.summary() is not None:
-        return FINISHED, f"{run.path} is finished"
-    if _changed(run.path / "requeue") >= since:
-        return REQUEUE, f"{run.path} was stopped after a checkpoint"
-    said = run.status() or {}
-    newest = run.newest_checkpoint()
-    if said.get("state") == "diverged":
-        return FAILED, f"{run.path} diverged: what it said above tells what to change"
-    if newest is not None and _changed(newest) >= since:
-        return REQUEUE, f"{run.path} broke off, but got as far as {newest.name}"
+    try:
+        run = Path(_note(beginning).read_text())
+    except OSError:
+        return FAILED, "the training did not begin: mend what the log says above"
+    if (run / "summary.json").exists():
+        return FINISHED, f"{run} is finished"
+    if _changed(run / "requeue") >= since:
+        return REQUEUE, f"{run} was stopped after a checkpoint"
+    if _state(run) == "diverged":
+        return FAILED, f"{run} diverged: what it said above tells what to change"
+    newest = max((run / "checkpoints").glob("*-[0-9]*"), key=_changed, default=run / "none")
+    if _changed(newest) >= since and not newest.name.startswith("damaged"):
+        return REQUEUE, f"{run} broke off, but got as far as {newest.name}"
     return FAILED, (
-        f"{run.path} broke off before it got any further, so it is not started again: mend what "
+        f"{run} broke off before it got any further, so it is not started again: mend what "
         "the log says above, and submit the same"
     )
+
+
+def _note(beginning: str) -> Path:
+    return Path(f"{beginning}.run")
 
 
 def _changed(path: Path) -> float:
@@ -49,15 +64,16 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
-def main(words: Sequence[str]) -> int:
-    """Say it: `--since SECONDS -- ARGUMENTS OF TRAIN`."""
-    from sptmod_dist.train.options import parse_train
-
+def _state(run: Path) -> str:
     try:
-        config = parse_train(words[words.index("--") + 1 :], "sptmod-dist train").config
-    except UserError:  # the training has said so
-        return UserError.code
-    code, why = verdict(RunFolder(Path(config.runs_dir) / config.name), float(words[1]))
+        return str(json.loads((run / "status.json").read_text())["state"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+
+
+def main(words: Sequence[str]) -> int:
+    """Say it: `SECONDS BEGINNING`."""
+    code, why = verdict(words[1], float(words[0]))
     print(f"sptmod-dist: {why}", file=sys.stderr, flush=True)
     return code
 
