@@ -108,11 +108,12 @@ def _of_partition(
     state = partition.get("State", "UP")
     if state != "UP":
         yield bad(f"the partition {name} is {state}: choose another in the site file")
-    longest, asked = partition.get("MaxTime", ""), time or partition.get("DefaultTime", "")
+    longest, default = partition.get("MaxTime", ""), partition.get("DefaultTime", "NONE")
+    asked = time or (longest if default == "NONE" else default)
     most, wanted = seconds_of(longest), seconds_of(asked)
     if most is not None and wanted is not None and wanted > most:
         yield bad(
-            f"time is {time}, but the partition {name} allows {longest}: take less in the site "
+            f"time is {asked}, but the partition {name} allows {longest}: take less in the site "
             "file, a training goes on in the next job"
         )
     elif wanted is not None and wanted <= site.warning + 60:
@@ -121,7 +122,7 @@ def _of_partition(
             f"before the warning of {site.warning} s: set time in the site file"
         )
     else:
-        yield good(f"partition {name}: {longest} at most, a job asks for {asked or longest}")
+        yield good(f"partition {name}: {longest} at most, a job gets {asked}")
 
 
 def _kill_wait(settings: Mapping[str, str]) -> Finding:

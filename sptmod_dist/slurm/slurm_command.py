@@ -190,7 +190,7 @@ def _time(options: Namespace, site: Site) -> str:
 def _submit(options: Namespace, site: Site, job: Job, arguments: Sequence[str]) -> int:
     words = command(site, job, arguments)
     if options.dry_run:
-        print(shown(words), end="")
+        print(shown(words, job.kind), end="")
         return 0
     number = submit(site, words)
     log = job.log.replace("%x", f"sptmod-{job.kind}").replace("%j", number).replace("%A", number)

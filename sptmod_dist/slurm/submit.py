@@ -95,10 +95,10 @@ def _for_script(site: Site, job: Job) -> list[str]:
     return [word for pair in pairs for word in pair]
 
 
-def shown(words: Sequence[str]) -> str:
+def shown(words: Sequence[str], kind: str) -> str:
     """A command line as a shell takes it, and the script that it submits."""
-    path = next(word for word in words if word.endswith(".sbatch"))
-    return f"{shlex.join(words)}\n\n# {path}\n{Path(path).read_text()}"
+    path = script(kind)
+    return f"{shlex.join(words)}\n\n# {path}\n{path.read_text()}"
 
 
 def submit(site: Site, words: Sequence[str]) -> str:
