@@ -17,9 +17,9 @@ BUILD_OPTIONS = ("manifest", "out", "overwrite", "workers")
 CONVERT_OPTIONS = ("sets", "out", "overwrite", "workers")
 OWN_FILES = {
     "fit": "sptmod_dist.fit_command",
-    "slurm": "sptmod_dist.slurm.slurm_command",
     "runs": "sptmod_dist.train.runs_command",
     "inspect": "sptmod_dist.train.inspect_command",
+    "slurm": "sptmod_dist.slurm.slurm_command",
     "stimulus": "sptmod_dist.capture.stimulus_command",
     "device": "sptmod_dist.capture.device_command",
     "plan": "sptmod_dist.capture.plan_command",
