@@ -47,8 +47,8 @@ SchedulerParameters=bf_interval=2,sched_interval=2,batch_sched_delay=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
-SlurmdTimeout=10
-KillWait=30
+SlurmdTimeout=5
+KillWait=20
 MinJobAge=300
 MessageTimeout=20
 {nodes}

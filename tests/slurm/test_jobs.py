@@ -33,6 +33,15 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def through(toy: Path) -> Path:
+    """A training of two processes that nothing disturbed."""
+    config = str(write_config(toy, name="through", **LONG))
+    done = torchrun(2, str(ROOT / "launch" / "train.py"), "--config", config)
+    assert done.returncode == 0, done.stderr
+    return toy / "runs" / "through"
+
+
 def test_two_nodes_train_as_one_process_does(cluster: Cluster, toy: Path) -> None:
     """Their settings stand in a file with the worst of names."""
     config = write_config(toy, **EXACT).rename(toy / HOSTILE)
@@ -49,14 +58,12 @@ def test_two_nodes_train_as_one_process_does(cluster: Cluster, toy: Path) -> Non
 
 
 def test_preempted_and_warned_it_goes_on_as_if_nothing_had_been(
-    cluster: Cluster, toy: Path
+    cluster: Cluster, toy: Path, through: Path
 ) -> None:
     """A job of a better partition takes both nodes; later the warning comes, as before the end."""
-    config = str(write_config(toy, name="through", **LONG))
-    done = torchrun(2, str(ROOT / "launch" / "train.py"), "--config", config)
-    assert done.returncode == 0, done.stderr
+    config = str(write_config(toy, name="stopped", **LONG))
     jobs, run = Jobs(cluster, toy), RunFolder(toy / "runs" / "stopped")
-    job = jobs.submit("train", "--nodes", "2", "--", "--config", config, "--name", "stopped")
+    job = jobs.submit("train", "--nodes", "2", "--", "--config", config)
     jobs.further(job, run)
     urgent = ["sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive"]
     cluster.call(*urgent, "--output=/dev/null", "--wrap=true")
@@ -71,7 +78,7 @@ def test_preempted_and_warned_it_goes_on_as_if_nothing_had_been(
         for at in re.findall(r"stopped at iteration (\d+)", log)
     )
     assert log.count("stopped at iteration") == 2
-    assert not differences(toy / "runs" / "through", run.path)
+    assert not differences(through, run.path)
 
 
 def test_the_end_of_its_time_requeues_it_and_scancel_ends_it(cluster: Cluster, toy: Path) -> None:
@@ -98,16 +105,17 @@ def test_a_job_that_cannot_get_further_is_not_started_again(cluster: Cluster, to
     assert "/missing" in jobs.log(job) and "mend what the log says" in jobs.log(job)
 
 
-@pytest.mark.parametrize("dead", ["nodeb", "nodea"])
-def test_a_node_that_dies_is_waited_for(cluster: Cluster, toy: Path, dead: str) -> None:
-    """The second one, or the first, on which the job's script runs."""
-    config = str(write_config(toy, name=f"dead-{dead}", **LONG))
-    jobs, run = Jobs(cluster, toy), RunFolder(toy / "runs" / f"dead-{dead}")
+def test_nodes_that_die_are_waited_for(cluster: Cluster, toy: Path, through: Path) -> None:
+    """The second one, then the first, on which the job's script runs."""
+    config = str(write_config(toy, name="dead", **LONG))
+    jobs, run = Jobs(cluster, toy), RunFolder(toy / "runs" / "dead")
     job = jobs.submit("train", "--nodes", "2", "--", "--config", config)
-    jobs.further(job, run)
-    cluster.kill_node(dead)
-    jobs.wait(job, lambda: jobs.state(job) == "PENDING", 120)
-    cluster.start_node(dead)
+    for start, dead in enumerate(("nodeb", "nodea"), 2):
+        jobs.further(job, run)
+        cluster.kill_node(dead)
+        jobs.wait(job, lambda: jobs.state(job) == "PENDING", 120)
+        cluster.start_node(dead)
+        jobs.wait(job, lambda start=start: f"start {start}" in jobs.log(job), 90)  # type: ignore[misc]
     assert jobs.ended(job) == "COMPLETED", jobs.log(job)
-    assert "start 2" in jobs.log(job) and "continuing from" in jobs.log(job)
-    assert not {"weights", "moments"} & set(differences(toy / "runs" / "through", run.path))
+    assert jobs.log(job).count("continuing from") == 2
+    assert not {"weights", "moments"} & set(differences(through, run.path))
