@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,8 @@ def verdict(beginning: str, since: float) -> tuple[int, str]:
         return REQUEUE, f"{run} was stopped after a checkpoint"
     if _state(run) == "diverged":
         return FAILED, f"{run} diverged: what it said above tells what to change"
-    newest = max((run / "checkpoints").glob("*-[0-9]*"), key=_changed, default=run / "none")
-    if _changed(newest) >= since and not newest.name.startswith("damaged"):
+    newest = max(_checkpoints(run), key=_changed, default=run / "none")
+    if _changed(newest) >= since:
         return REQUEUE, f"{run} broke off, but got as far as {newest.name}"
     return FAILED, (
         f"{run} broke off before it got any further, so it is not started again: mend what "
@@ -55,6 +56,12 @@ def verdict(beginning: str, since: float) -> tuple[int, str]:
 
 def _note(beginning: str) -> Path:
     return Path(f"{beginning}.run")
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    """Whole ones; what is damaged or half-written has another name."""
+    found = (run / "checkpoints").glob("*-*")
+    return [path for path in found if re.fullmatch(r"(step|best|epoch)-\d+", path.name)]
 
 
 def _changed(path: Path) -> float:

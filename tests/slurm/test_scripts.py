@@ -1,4 +1,4 @@
-"""The scripts, run by a real bash with stand-ins for SLURM: what they hand on, when they requeue."""
+"""The scripts in a real bash, with stand-ins for SLURM: what they hand on, when they requeue."""
 
 from __future__ import annotations
 
