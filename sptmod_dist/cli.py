@@ -27,6 +27,7 @@ COMMANDS = {
     "runs": "list the runs of a folder: how far each is, and whether it can be resumed",
     "lengths": "show how many samples a model needs and where they go, as a table and a drawing",
     "inspect": "say what is in a checkpoint, and whether it is whole; nothing is executed",
+    "slurm": "train on a cluster: `slurm train|study|tensorboard|doctor`",
     "shards": "make and look at sets of shards: `shards build|convert|verify|info`",
     "stimulus": "write the audio to send through a device, with markers for alignment",
     "device": "list the parameters of a plug-in, and draft a controls.yaml from them",

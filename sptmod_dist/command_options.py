@@ -21,6 +21,7 @@ OWN_FILES = {
     "runs": "sptmod_dist.train.runs_command",
     "lengths": "sptmod_dist.lengths_command",
     "inspect": "sptmod_dist.train.inspect_command",
+    "slurm": "sptmod_dist.slurm.slurm_command",
     "stimulus": "sptmod_dist.capture.stimulus_command",
     "device": "sptmod_dist.capture.device_command",
     "plan": "sptmod_dist.capture.plan_command",
