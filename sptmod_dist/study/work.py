@@ -100,6 +100,7 @@ def _evaluate(run: Path) -> float:
     from sptmod_dist.infer.evaluate import evaluate
 
     found = evaluate(run)
+    assert found.loss is not None, "a set of shards has windows"
     for item in found.folder.glob("*.wav"):  # of hundreds of trainings nobody listens to all
         item.unlink()
     return found.loss

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,12 @@ import pytest
 from processes import environment
 from slurm.cluster import Cluster
 from slurm.jobs import Jobs
+from study.made_results import study_of
 from toy import write_recordings
 
-pytest.importorskip("sptmod_dist.study")
+from sptmod_dist.study.folder import StudyFolder
+from sptmod_dist.study.study_file import read_study
+
 pytestmark = [pytest.mark.system, pytest.mark.timeout(280)]
 SMALL = {"splits": {"count": 2, "ratios": "3/3/1"}, "grid": {"N": [1, 2], "B": [2, 4], "L": [64]}}
 
@@ -34,14 +36,12 @@ def standing(study: Path) -> list[dict[str, Any]]:
 def test_the_workers_of_an_array_train_a_study_to_its_report(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    made_results = import_module("study.made_results")
-    study_file, folders = (import_module(f"sptmod_dist.study.{n}") for n in ("study_file", "folder"))
     write_recordings(tmp_path / "recordings")
-    study = made_results.study_of(tmp_path, **SMALL)
+    study = study_of(tmp_path, **SMALL)
     jobs = Jobs(cluster, tmp_path)
     job = jobs.submit("study", "--workers", "3", str(study))
     tasks = [f"{job}_{number}" for number in (1, 2, 3)]
-    folder = folders.StudyFolder(study_file.read_study(study))
+    folder = StudyFolder(read_study(study))
     jobs.wait(tasks[0], lambda: any(folder.runs.glob("*/metrics.jsonl")), 120, "study")
     cluster.call("scancel", "--batch", "--signal=USR1", tasks[0])
     jobs.wait(tasks[0], lambda: "start 2" in jobs.log(tasks[0], "study"), 120, "study")

@@ -1,5 +1,5 @@
-"""A node's part of a job: the launcher's command line from SLURM's variables, a rank's arguments and
-log, and the verdict on a training that ended."""
+"""A node's part of a job: the launcher's command line from SLURM's variables, a rank's arguments
+and log, and the verdict on a training that ended."""
 
 from __future__ import annotations
 
