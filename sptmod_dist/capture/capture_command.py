@@ -120,8 +120,11 @@ def _play(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> 
 
 
 def _record(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> int:
-    with _alone(Path(options.session)):
-        return _record_alone(options, plan, takes, stimuli)
+    from sptmod_dist.capture.session import scratch
+
+    session = Path(options.session)
+    with _alone(session), scratch(session) as place:
+        return _record_alone(options, plan, takes, stimuli, place)
 
 
 @contextmanager
@@ -136,12 +139,14 @@ def _alone(session: Path) -> Iterator[None]:
         ) from None
 
 
-def _record_alone(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> int:
+def _record_alone(
+    options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli, place: Path
+) -> int:
     from sptmod_dist.capture.capture import Alignment, Capture
     from sptmod_dist.capture.session import Session
     from sptmod_dist.capture.session_report import finish
 
-    device = _device(options, plan, takes, stimuli)
+    device = _device(options, plan, takes, stimuli, place)
     print(f"Recording {len(takes)} takes: {device.describe()}.")
     for line in getattr(device, "assignment", list)():
         print(f"    {line}")
@@ -163,10 +168,12 @@ def _record_alone(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stim
     return 0 if sound else UserError.code
 
 
-def _device(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> Device:
+def _device(
+    options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli, place: Path
+) -> Device:
     make: dict[str, Callable[[], Device]] = {
         "plugin": lambda: _plugin(options, plan),
-        "command": lambda: _command(options, plan),
+        "command": lambda: _command(options, plan, place),
         "recordings": lambda: _recordings(options, takes, stimuli),
     }
     return make[options.kind]()
@@ -179,10 +186,10 @@ def _plugin(options: Any, plan: Plan) -> Device:
     return open_plugin(options.what, plan.controls, mapping, fixed, options.name)
 
 
-def _command(options: Any, plan: Plan) -> Device:
+def _command(options: Any, plan: Plan, place: Path) -> Device:
     from sptmod_dist.capture.command_device import CommandDevice
 
-    return CommandDevice(options.what, plan.controls, options.limit)
+    return CommandDevice(options.what, plan.controls, options.limit, place)
 
 
 def _recordings(options: Any, takes: Sequence[Take], stimuli: Stimuli) -> Device:

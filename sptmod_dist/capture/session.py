@@ -6,6 +6,7 @@
     journal.jsonl                       what was done
     checks/                             what was found
     manifest.yaml items.csv             written when every take is there
+    .tmp                                takes at work; gone afterwards
 
 It must not know of devices or checks.
 """
@@ -13,8 +14,10 @@ It must not know of devices or checks.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,21 @@ from sptmod_dist.data.recordings import Item, Manifest
 
 _LOUDEST = 1.0
 """Full scale: what is louder is stored as floats."""
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A session's folder for takes at work. What a capture that was killed has left there, or half
+    written beside the takes, goes first: only who holds the session's lock may call this."""
+    place = folder / ".tmp"
+    shutil.rmtree(place, ignore_errors=True)
+    for half in (half for name in ("dry", "wet", "checks") for half in folder.glob(f"{name}/.*-*")):
+        half.unlink()
+    place.mkdir(exist_ok=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 class Session:

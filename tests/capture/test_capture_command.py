@@ -12,6 +12,7 @@ import pytest
 from sptmod_dist import audio
 from sptmod_dist.capture.plan import Plan
 from sptmod_dist.capture.play import write_session
+from sptmod_dist.capture.session import scratch
 from sptmod_dist.capture.stimuli import make_missing
 from sptmod_dist.cli import main
 from sptmod_dist.data.locks import locked
@@ -76,6 +77,28 @@ def test_a_second_capture_of_a_session_is_refused_while_one_is_at_work(
         assert main(["capture", str(tmp_path), "command", COPY]) == 2
     assert "another capture is at work in" in capsys.readouterr().err
     assert not list(tmp_path.glob("wet/*"))
+
+
+def test_takes_at_work_lie_in_the_session_and_what_a_kill_left_goes_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    plan_of(tmp_path, [0.0, 1.0])
+    left = tmp_path / ".tmp/take-abc/input.wav"
+    half = tmp_path / "wet/.item-000-abc.wav"
+    for file in (left, half):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"half")
+    seen = f"{FILES}; open(sys.argv[3], \"a\").write(sys.argv[1] + chr(10))"
+    log = tmp_path / "seen"
+    line = f"'{sys.executable}' -c 'import sys, shutil; {seen}' {{input}} {{output}} {log} {{gain}}"
+    assert main(["capture", str(tmp_path), "command", line]) == 0
+    inputs = [Path(text) for text in log.read_text().splitlines()]
+    assert len(inputs) == 2 and all(path.is_relative_to(tmp_path / ".tmp") for path in inputs)
+    assert not (tmp_path / ".tmp").exists() and not half.exists()
+    assert (tmp_path / "wet/item-000.wav").exists()
+    left.parent.mkdir(parents=True)
+    with scratch(tmp_path) as place:
+        assert list(place.iterdir()) == []
 
 
 def test_recordings_that_are_missing_are_listed_and_the_others_done(
