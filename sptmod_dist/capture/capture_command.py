@@ -14,6 +14,7 @@ from sptmod_dist.cli import PROGRAM
 from sptmod_dist.command_options import parse, plain_parser
 from sptmod_dist.data.locks import locked
 from sptmod_dist.errors import UserError
+from sptmod_dist.typed import pairs
 
 if TYPE_CHECKING:
     from sptmod_dist.capture.device import Device
@@ -182,7 +183,8 @@ def _device(
 def _plugin(options: Any, plan: Plan) -> Device:
     from sptmod_dist.capture.plugin import open_plugin
 
-    mapping, fixed = _pairs("map", options.map), _pairs("set", options.set)
+    mapping = pairs("--map", options.map, "CONTROL=PARAMETER")
+    fixed = pairs("--set", options.set, "PARAMETER=VALUE")
     return open_plugin(options.what, plan.controls, mapping, fixed, options.name)
 
 
@@ -214,15 +216,3 @@ def _chosen(plan: Plan, text: str | None) -> list[Take]:
     if not chosen:
         raise UserError(f"--takes {text}: the plan has takes 1 to {len(plan.takes)}")
     return chosen
-
-
-def _pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise UserError(f"--{option} {text}: give two names with = between them")
-        if name in pairs:
-            raise UserError(f"--{option} {text}: {name} is given twice; give it once")
-        pairs[name] = value
-    return pairs

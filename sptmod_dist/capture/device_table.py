@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sptmod_dist.capture.parameters import KNOB, Parameter, plain_name
 from sptmod_dist.capture.plugin import Host
-from sptmod_dist.data.controls import Control
+from sptmod_dist.data.controls import Control, shown
 from sptmod_dist.data.item_tables import FIELDS
 
 _HEAD = ("parameter", "range", "unit", "steps", "default", "")
@@ -61,17 +61,13 @@ def _row(known: Parameter) -> tuple[str, ...]:
         notes.append("our range: it states none")
     unit = known.unit if known.unit.isprintable() else ""
     steps = str(len(known.choices)) if known.choices else ""
-    return (known.name, _range(known), unit, steps, _text(known.default), ", ".join(notes))
+    return (known.name, _range(known), unit, steps, shown(known.default), ", ".join(notes))
 
 
 def _range(known: Parameter) -> str:
     if known.choices:
-        shown = [_text(choice) for choice in known.choices[:_SHOWN_CHOICES]]
-        return ", ".join([*shown, "…"] if len(known.choices) > _SHOWN_CHOICES else shown)
+        more = ["…"] if len(known.choices) > _SHOWN_CHOICES else []
+        return ", ".join([*map(shown, known.choices[:_SHOWN_CHOICES]), *more])
     if known.minimum is None or known.maximum is None:
         return "not stated"
     return f"{known.minimum:g} to {known.maximum:g}"
-
-
-def _text(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:g}"

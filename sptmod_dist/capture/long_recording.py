@@ -19,6 +19,7 @@ from sptmod_dist.capture.markers import Found, Layout, find_in_blocks
 from sptmod_dist.capture.plan import Take
 from sptmod_dist.capture.recorded import state_of, told
 from sptmod_dist.errors import UserError
+from sptmod_dist.names import listed
 
 MARGIN_SECONDS = 0.25
 """Kept before and after what the layout says; a device's tail."""
@@ -151,16 +152,11 @@ def _complaint(
     if len(whole) > len(takes):
         return f"{fact} in the plan; cut out what was repeated, or check --takes."
     places = [found.start.position / layout.rate for found in whole if found.start]
-    begin = f", which begin at {_listed([clock(place) for place in places])}" if places else ""
+    clocks = listed([clock(place) for place in places], _SHOWN)
+    begin = f", which begin at {clocks}" if places else ""
     gap = _gap(places)
     after = "" if gap is None else f"; one seems to be missing after {clock(places[gap])}"
     return f"{fact}{begin}{after}; record what is missing, or say with --takes which it holds."
-
-
-def _listed(places: Sequence[str]) -> str:
-    if len(places) > _SHOWN:
-        return f"{', '.join(places[: _SHOWN - 1])} … {places[-1]}"
-    return ", ".join(places)
 
 
 def _gap(places: Sequence[float]) -> int | None:

@@ -12,6 +12,7 @@ from sptmod_dist.cli import PROGRAM
 from sptmod_dist.command_options import parse, plain_parser
 from sptmod_dist.errors import UserError
 from sptmod_dist.names import advice
+from sptmod_dist.typed import pairs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from sptmod_dist.data.controls import Control, Setting
 
 KINDS = ("snapshot", "grid", "lhs")
+_FORM = "NAME=VALUE, such as ratio=4"
+_FORM_OF_LEVELS = "NAME=V1,V2,…, such as ratio=2,4,8"
 _MOST = 100_000
 _MOST_SPREAD = 4_000  # the ways between all pairs are held in memory
 _MOST_SEED = 999_999_999
@@ -62,7 +65,7 @@ def run(argv: Sequence[str]) -> int:
     if not options.overwrite:
         _require_free(session, options.controls)
     names = [control.name for control in controls]
-    for name in _pairs(options.control or [], "--control"):
+    for name in pairs("--control", options.control, _FORM):
         if name not in names:
             raise UserError(f"--control {name}: no such control: {advice(name, names)}")
     if not 0 <= options.seed <= _MOST_SEED - _MOST:
@@ -100,7 +103,7 @@ def _grid(controls: Sequence[Control], options: Any) -> list[dict[str, Setting]]
     _refuse(options["items"], "--items: a grid has as many as its --levels make")
     levels = _levels(controls, options.levels or [])
     for control in controls:
-        if control.positions and control.name not in _pairs(options.control or [], "--control"):
+        if control.positions and control.name not in pairs("--control", options.control, _FORM):
             levels.setdefault(control.name, [control.normalise(p) for p in control.positions])
     if not levels:
         raise UserError("a grid needs --levels NAME=V1,V2,… of at least one control")
@@ -109,7 +112,7 @@ def _grid(controls: Sequence[Control], options: Any) -> list[dict[str, Setting]]
     for control in turned:
         count *= len(levels[control.name])
     _count(count, 1)
-    both = [name for name in levels if name in _pairs(options.control or [], "--control")]
+    both = [name for name in levels if name in pairs("--control", options.control, _FORM)]
     if both:
         raise UserError(f"--control {both[0]} and --levels {both[0]} contradict each other")
     fixed = _fixed([c for c in controls if c.name not in levels], options.control)
@@ -122,7 +125,7 @@ def _hypercube(controls: Sequence[Control], options: Any) -> list[dict[str, Sett
     from sptmod_dist.capture import designs
 
     _refuse(options.levels, "--levels belongs to a grid")
-    fixed = _pairs(options.control or [], "--control")
+    fixed = pairs("--control", options.control, _FORM)
     turned = [control for control in controls if control.name not in fixed]
     if not turned:
         raise UserError("a hypercube needs a control that is turned; take a snapshot")
@@ -145,10 +148,10 @@ def _settings(controls: Sequence[Control], row: np.ndarray) -> dict[str, Setting
 
 def _fixed(controls: Sequence[Control], given: Sequence[str] | None) -> dict[str, Setting]:
     """Where the controls stay that a plan does not turn."""
-    pairs, settings = _pairs(given or [], "--control"), {}
+    typed, settings = pairs("--control", given, _FORM), {}
     for control in controls:
-        if control.name in pairs:
-            settings[control.name] = control.setting(_value(pairs[control.name]))
+        if control.name in typed:
+            settings[control.name] = control.setting(control.read(typed[control.name]))
         elif control.default is not None:
             settings[control.name] = control.default
         else:
@@ -161,33 +164,15 @@ def _fixed(controls: Sequence[Control], given: Sequence[str] | None) -> dict[str
 def _levels(controls: Sequence[Control], given: Sequence[str]) -> dict[str, list[float]]:
     known = {control.name: control for control in controls}
     levels = {}
-    for name, text in _pairs(given, "--levels").items():
+    for name, text in pairs("--levels", given, _FORM_OF_LEVELS).items():
         if name not in known:
             raise UserError(f"--levels {name}: no such control: {advice(name, known)}")
-        places = [known[name].normalise(_value(value.strip())) for value in text.split(",")]
+        control = known[name]
+        places = [control.normalise(control.read(value.strip())) for value in text.split(",")]
         if len(set(places)) < len(places):
             raise UserError(f"--levels {name}={text}: a value stands twice; give it once")
         levels[name] = places
     return levels
-
-
-def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise UserError(f"{option} {text}: give NAME=VALUE, such as ratio=4")
-        if name in pairs:
-            raise UserError(f"{option} {text}: {name} is given twice; give it once")
-        pairs[name] = value
-    return pairs
-
-
-def _value(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _count(items: int | None, default: int, most: int = _MOST) -> int:

@@ -15,7 +15,7 @@ from sptmod_dist import audio
 from sptmod_dist.capture.long_recording import clock
 from sptmod_dist.capture.plan import Take
 from sptmod_dist.capture.stimuli import Stimuli
-from sptmod_dist.data.controls import Control
+from sptmod_dist.data.controls import Control, shown
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
 
@@ -80,6 +80,4 @@ def _cues(
 
 
 def _setting(control: Control, take: Take) -> str:
-    value = take.settings[control.name]
-    text = value if isinstance(value, str) else f"{value:g}"
-    return f"{control.name} {text} {control.unit}".rstrip()
+    return f"{control.name} {shown(take.settings[control.name])} {control.unit}".rstrip()

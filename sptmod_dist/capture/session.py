@@ -28,9 +28,6 @@ from sptmod_dist.capture.journal import Journal
 from sptmod_dist.capture.plan import Plan, Take
 from sptmod_dist.data.recordings import Item, Manifest
 
-_LOUDEST = 1.0
-"""Full scale: what is louder is stored as floats."""
-
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
@@ -137,7 +134,7 @@ class Session:
         dry_digest = hashlib.sha256(np.ascontiguousarray(dry).data).hexdigest()
         dry_file = self._store_dry(take, dry, rate, dry_digest)
         wet_file = self.wet / f"{take.id}.wav"
-        _write(wet_file, wet, rate)
+        audio.write_unclipped(wet_file, wet, rate)
         files = (dry_file, wet_file)
         self.journal.add(
             {
@@ -184,12 +181,6 @@ class Session:
         with self._lock:
             name = shared if self._held.get(shared, digest) == digest else own
             if self._held.get(name) != digest:
-                _write(self.dry / name, dry, rate)
+                audio.write_unclipped(self.dry / name, dry, rate)
                 self._held[name] = digest
         return self.dry / name
-
-
-def _write(path: Path, samples: np.ndarray, rate: int) -> None:
-    """With 24 bits, or as floats where it would clip."""
-    loud = float(np.abs(samples).max()) > _LOUDEST
-    audio.write(path, samples, rate, "FLOAT" if loud else "PCM_24")

@@ -40,7 +40,7 @@ def no_word(line: str) -> None:
         (["command", COPY, "--takes", "3-"], "--takes 3-: give take numbers like 1-80"),
         (["command", COPY, "--takes", "x"], "--takes x: give take numbers"),
         (["command", COPY, "--takes", "7-9"], "--takes 7-9: the plan has takes 1 to 3"),
-        (["plugin", "Gain", "--map", "gain"], "--map gain: give two names with = between"),
+        (["plugin", "Gain", "--map", "gain"], "--map gain: give CONTROL=PARAMETER"),
         (["plugin", "Gain", "--set", "a=1", "--set", "a=2"], "a is given twice"),
         (["command", COPY, "--rate", "44100"], "has 16000 Hz and --rate says 44100"),
         (["tape", "x"], "invalid choice"),

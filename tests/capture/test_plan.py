@@ -182,6 +182,21 @@ def test_a_setting_may_be_edited_and_what_follows_from_it_left_empty(controls: P
     assert [take.settings["threshold"] for take in Plan.read(made.folder).takes] == [-3, -4]
 
 
+def test_a_table_without_normalised_columns_is_read(controls: Path) -> None:
+    made = plan(controls, "lhs", "--items", "3")
+    rows = [line.split(",")[:7] for line in (made.folder / "plan.csv").read_text().splitlines()]
+    (made.folder / "plan.csv").write_text("sep=,\n" + "\n".join(map(",".join, rows)))
+    assert Plan.read(made.folder).takes == made.takes
+
+
+def test_texts_that_look_like_numbers_stay_texts_from_the_command_line_on(tmp_path: Path) -> None:
+    write_controls(tmp_path / "c.yaml", [Control("m", scale="list", positions=("1", "01", "-1_0"))])
+    made = plan(tmp_path / "c.yaml", "grid", "--levels", "m=01,-1_0,1")
+    assert [take.settings["m"] for take in made.takes] == ["01", "-1_0", "1"]
+    fixed = plan(tmp_path / "c.yaml", "snapshot", "--control", "m=01", "--overwrite")
+    assert fixed.takes[0].settings == {"m": "01"}
+
+
 def test_values_of_a_hypercube_are_round_and_exact_in_the_table(controls: Path) -> None:
     made = plan(controls, "lhs", "--items", "40")
     for name, digits in (("threshold", 4), ("attack", 3)):
