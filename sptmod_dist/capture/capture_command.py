@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from sptmod_dist.typed import pairs
 if TYPE_CHECKING:
     from sptmod_dist.capture.device import Device
     from sptmod_dist.capture.plan import Plan, Take
+    from sptmod_dist.capture.session import Session
     from sptmod_dist.capture.stimuli import Stimuli
 
 KINDS = ("plugin", "command", "recordings", "play")
@@ -157,7 +159,11 @@ def _record_alone(
     alignment = Alignment(options.fraction, options.polarity)
     workers = options.workers or min(8, os.cpu_count() or 1)
     capture = Capture(session, device, stimuli, alignment)
-    capture.run(there, workers, options.overwrite)
+    try:
+        capture.run(there, workers, options.overwrite)
+    except (KeyboardInterrupt, SystemExit):
+        _tell_ended(session)
+        raise
     missing = [take for take in absent if take in session.missing()]
     sound = finish(session, device.describe(), stimuli.rate, capture.sketches, workers)
     if missing:
@@ -167,6 +173,15 @@ def _record_alone(
             "others are done: record these, and run the same command again."
         )
     return 0 if sound else UserError.code
+
+
+def _tell_ended(session: Session) -> None:
+    done = len(session.plan.takes) - len(session.missing())
+    print(
+        f"\nThe capture was ended: {done} of {len(session.plan.takes)} takes are there; the same "
+        "command records the rest.",
+        file=sys.stderr,
+    )
 
 
 def _device(

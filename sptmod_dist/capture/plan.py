@@ -74,7 +74,8 @@ class Plan:
             UserError: a control has the name of another column.
         """
         folder = Path(folder)
-        texts = {TABLE: _table(self.controls, self.takes), SHEET: sheet(self.controls, self.takes)}
+        page = sheet(folder.resolve().name, self.controls, self.takes)
+        texts = {TABLE: _table(self.controls, self.takes), SHEET: page}
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as files:  # renamed in the end, the last one first
             for name, text in texts.items():

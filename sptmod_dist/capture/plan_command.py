@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,13 @@ from jsonargparse import ArgumentParser
 from sptmod_dist.cli import PROGRAM
 from sptmod_dist.command_options import parse, plain_parser
 from sptmod_dist.errors import UserError
-from sptmod_dist.names import advice
+from sptmod_dist.names import advice, listed
 from sptmod_dist.typed import pairs
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from sptmod_dist.capture.plan import Take
     from sptmod_dist.data.controls import Control, Setting
 
 KINDS = ("snapshot", "grid", "lhs")
@@ -78,7 +80,7 @@ def run(argv: Sequence[str]) -> int:
         for n, s in enumerate(settings, 1)
     )
     Plan(session, controls, takes).write(session)
-    print(f"Wrote {len(takes)} takes to {session}/plan.csv, and a sheet to print beside it.")
+    _tell(options.kind, session, controls, takes)
     return 0
 
 
@@ -134,12 +136,30 @@ def _hypercube(controls: Sequence[Control], options: Any) -> list[dict[str, Sett
     ordered = rows[designs.easy_order(rows)]
     print(
         f"centred discrepancy {designs.discrepancy(turned, rows):.5f}; drawn blindly it is "
-        f"{designs.random_discrepancy(turned, count, options.seed):.5f}\n"
+        f"{designs.random_discrepancy(turned, count, options.seed):.5f} (0 is perfectly even)\n"
         f"turns of a knob: {designs.turns(ordered)} in this order, {designs.turns(rows)} in the "
         "order drawn"
     )
     rest = _fixed([c for c in controls if c.name in fixed], options.control)
     return [_settings(turned, row) | rest for row in ordered]
+
+
+def _tell(kind: str, session: Path, controls: Sequence[Control], takes: Sequence[Take]) -> None:
+    """What was planned, where it is, and what comes next."""
+    turned = [c.name for c in controls if len({take.settings[c.name] for take in takes}) > 1]
+    still = [c.told(takes[0].settings[c.name]) for c in controls if c.name not in turned]
+    what = "one setting" if not turned else f"turning {listed(turned)}"
+    stays = f"; {listed(still)} {'stay' if len(still) > 1 else 'stays'}" if still else ""
+    print(f"Planned {len(takes)} takes ({kind}): {what}{stays}.")
+    print(
+        f"Wrote {session / 'plan.csv'} (settings may be edited there), {session / 'controls.yaml'} "
+        f"and {session / 'sheet.html'} (to print, for hardware)."
+    )
+    place = shlex.quote(str(session))
+    print(
+        f"Next: `{PROGRAM} capture {place} plugin NAME`, or `command '… {{input}} … {{output}}'`; "
+        f"for hardware `{PROGRAM} capture {place} play all.wav`, which makes what is to be played."
+    )
 
 
 def _settings(controls: Sequence[Control], row: np.ndarray) -> dict[str, Setting]:

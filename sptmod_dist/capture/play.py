@@ -15,7 +15,7 @@ from sptmod_dist import audio
 from sptmod_dist.capture.long_recording import clock
 from sptmod_dist.capture.plan import Take
 from sptmod_dist.capture.stimuli import Stimuli
-from sptmod_dist.data.controls import Control, shown
+from sptmod_dist.data.controls import Control
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
 
@@ -74,10 +74,6 @@ def _cues(
     starts = np.cumsum([0, *lengths[:-1]]) / rate
     lines = ["time     take  settings: turn when the time has come, the audio follows the pause"]
     for take, start in zip(takes, starts, strict=True):
-        shown = [_setting(control, take) for control in controls]
+        shown = [control.told(take.settings[control.name]) for control in controls]
         lines.append(f"{clock(start):>7}  {take.number:4}  {', '.join(shown) or 'as it is'}")
     return "\n".join(lines)
-
-
-def _setting(control: Control, take: Take) -> str:
-    return f"{control.name} {shown(take.settings[control.name])} {control.unit}".rstrip()

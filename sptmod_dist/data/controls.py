@@ -163,6 +163,10 @@ class Control:
             value = round(low + place * (high - low), 12 - math.ceil(math.log10(high - low)))
         return min(max(value, low), high)
 
+    def told(self, value: Setting) -> str:
+        """The control where it stands, for people: `threshold -20 dB`."""
+        return f"{self.name} {shown(value)} {self.unit}".rstrip()
+
     def in_words(self) -> str:
         """All that decides what a model sees; equal words mean equal vectors."""
         if self.scale == "list":
