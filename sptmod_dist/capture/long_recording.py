@@ -52,7 +52,8 @@ class LongRecording:
         self, path: str | Path, takes: Sequence[Take], layout: Layout, about: str = ""
     ) -> None:
         self.path, self.layout, self._about = Path(path), layout, about
-        rate = audio_files.info(self.path).rate
+        header = audio_files.info(self.path)
+        rate, self._subtype = header.rate, header.subtype
         if rate != layout.rate:
             raise UserError(
                 f"{path} has {rate} Hz and the stimulus {layout.rate} Hz; record at "
@@ -69,7 +70,7 @@ class LongRecording:
         """Cut the take out, so that its marker lies where the stimulus has it."""
         margin = round(MARGIN_SECONDS * rate)
         first = self._starts[take.id] - self.layout.start_marker
-        return Wet(_cut(self.path, first, audio.shape[1] + margin), rate)
+        return Wet(_cut(self.path, first, audio.shape[1] + margin), rate, self._subtype)
 
     def describe(self) -> str:
         """That people recorded it, and what they say it was."""

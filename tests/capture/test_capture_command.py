@@ -121,6 +121,27 @@ def test_recordings_that_are_missing_are_listed_and_the_others_done(
     assert np.abs(wet - audio.remove_dc(wanted)).max() < 2**-21  # rounded to 24 bits twice
 
 
+@pytest.mark.parametrize(("suffix", "subtype"), [(".ogg", "VORBIS"), (".mp3", "MPEG_LAYER_III")])
+@pytest.mark.parametrize("whole", [True, False], ids=["one long file", "a file a take"])
+def test_recordings_that_were_stored_with_a_loss_are_doubted(
+    tmp_path: Path, suffix: str, subtype: str, whole: bool
+) -> None:
+    plan_of(tmp_path, [0.0, 3.0])
+    stimulus, _ = audio.read(tmp_path / "stimulus/stimulus-0.wav")
+    played = [delayed(gain, 300, stimulus) for gain in (0.0, 3.0)]
+    back = tmp_path / f"long{suffix}" if whole else tmp_path / "back"
+    if whole:
+        audio.write(back, np.concatenate(played, axis=1), RATE, subtype)
+    else:
+        back.mkdir()
+        audio.write(back / f"item-000{suffix}", played[0], RATE, subtype)
+        audio.write(back / "item-001.wav", played[1], RATE)
+    main(["capture", str(tmp_path), "recordings", str(back)])
+    takes = json.loads((tmp_path / "checks/report.json").read_text())["takes"]
+    doubted = ["leaves out what is hard to hear" in str(take["findings"]) for take in takes]
+    assert doubted == [True, whole]
+
+
 def test_a_take_of_a_long_recording_is_replaced_by_a_file_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
