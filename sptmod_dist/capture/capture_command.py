@@ -176,7 +176,7 @@ def _record_alone(
 
 
 def _tell_ended(session: Session) -> None:
-    done = len(session.plan.takes) - len(session.missing())
+    done = sum(session.done(take) is not None for take in session.plan.takes)
     print(
         f"\nThe capture was ended: {done} of {len(session.plan.takes)} takes are there; the same "
         "command records the rest.",
