@@ -14,6 +14,7 @@ from sptmod_dist import audio
 from sptmod_dist.capture.plan import Take
 from sptmod_dist.capture.session import Session
 from sptmod_dist.data.controls import normalised_vector
+from sptmod_dist.names import listed
 from sptmod_dist.quality.findings import Finding
 from sptmod_dist.quality.report import (
     conclusion,
@@ -64,7 +65,8 @@ def finish(
     if missing:
         say(
             f"{len(takes)} of {len(session.plan.takes)} takes are there; the manifest is written "
-            f"when all are: {_listed([take.id for take in missing])} missing."
+            f"when all are: {listed([take.id for take in missing], _SHOWN)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing."
         )
     else:
         session.write_manifest(rate, device)
@@ -105,9 +107,3 @@ def read_report(found: Mapping[str, Any]) -> TakeReport:
     plain["findings"] = tuple(Finding(**finding) for finding in plain["findings"])
     plain["steps"] = tuple(Step(**step) for step in plain.get("steps", ()))
     return TakeReport(**plain)
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{shown}{more} {'is' if len(names) == 1 else 'are'}"

@@ -32,7 +32,7 @@ def start(folder: Path, *device: str) -> subprocess.Popen[bytes]:
         [*PROGRAM, "capture", str(folder), *device],
         env=processes.environment(),
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
 
 
@@ -70,6 +70,25 @@ def test_a_capture_killed_at_three_moments_ends_with_the_bytes_of_one_that_was_n
     assert sums(folder) == sums(tmp_path / "whole")
 
 
+def test_a_killed_capture_leaves_nothing_outside_its_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, folder = tmp_path / "system", tmp_path / "session"
+    system.mkdir()
+    monkeypatch.setenv("TMPDIR", str(system))
+    plan_of(folder, [0.0])
+    code = f'import time; open("{tmp_path}/begun", "w"); time.sleep(3)'
+    process = start(
+        folder, "command", f"{sys.executable} -c '{code}' {{input}} {{output}} {{gain}}"
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert list(folder.glob(".tmp/*/input.wav")) and not list(system.glob("*take*"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_capture_ends_its_commands_at_once(tmp_path: Path, number: int) -> None:
     plan_of(tmp_path, [0.0] * 4)
@@ -81,7 +100,9 @@ def test_an_interrupted_capture_ends_its_commands_at_once(tmp_path: Path, number
     while not (mark.exists() and mark.read_text().endswith(" ")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(number)
-    assert process.wait(20) in (130, 143)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode in (130, 143)
+    assert b"0 of 4 takes are there; the same command records the rest" in said
     for pid in map(int, mark.read_text().split()):
         deadline = time.monotonic() + 10  # whoever inherits what was killed may take its time
         while is_there(pid) and time.monotonic() < deadline:
