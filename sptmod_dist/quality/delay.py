@@ -86,7 +86,8 @@ def _of_the_whole(dry: np.ndarray, wet: np.ndarray, rate: int, found: Track) -> 
     """Of steady tones, of which hardly a window has a delay of its own."""
     whole = together(dry, wet, rate)
     near = np.abs(found.delays - whole.delay) < 1
-    if whole.agreement < FOLLOWS or 2 * near.sum() < len(near):
+    contradicted = len(near) >= RELATED and 2 * near.sum() < len(near)
+    if whole.agreement < FOLLOWS or contradicted:
         return Timing(0.0, "none", 0.0, 1, (), found)
     alike = found.at(near)
     return Timing(whole.delay, "whole", 0.0, whole.sign, (), alike)

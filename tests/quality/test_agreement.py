@@ -44,6 +44,13 @@ def test_steady_tones_without_markers_are_doubted_and_their_delay_is_found(
     assert "sptmod-dist stimulus" in report.of("doubt")[0].remedy
 
 
+def test_a_stray_window_or_two_refuse_no_piano() -> None:
+    whole, rate = audio.read(CLIPS["ambi_piano"])
+    dry = np.tile(whole[0], 2)[: 12 * rate]
+    report = check(dry, noisy(delayed(compress(dry, rate), 17.5), -70), rate)
+    assert report.verdict == "doubtful" and report.latency == pytest.approx(17.5, abs=3)
+
+
 @pytest.mark.parametrize("partials", [1, 2])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_other_tones_are_still_refused(seed: int, partials: int) -> None:
