@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from sptmod_dist import audio
-from sptmod_dist.data.controls import Setting, normalised_vector
+from sptmod_dist.data.controls import Setting, normalised_vector, read_settings
 from sptmod_dist.data.recordings import Item, Manifest, load_item
 from sptmod_dist.data.shards import Sequence as Audio
 from sptmod_dist.errors import UserError
@@ -79,14 +79,12 @@ def with_defaults(model: Model, settings: Mapping[str, Setting]) -> dict[str, Se
         UserError: a control without a setting and a default, an unknown one, a value out of range.
     """
     defaults = {c.name: c.default for c in model.controls if c.default is not None}
-    given: dict[str, Setting] = {**defaults, **settings}
+    given = defaults | read_settings(model.controls, settings)
     for control in model.controls:
         if control.name not in given:
             raise UserError(
                 f"control '{control.name}' has no default: give --control {control.name}=VALUE"
             )
-        value = given[control.name]
-        given[control.name] = control.read(value) if isinstance(value, str) else value
     normalised_vector(model.controls, given)  # refuses what is unknown or out of range
     return {control.name: control.setting(given[control.name]) for control in model.controls}
 

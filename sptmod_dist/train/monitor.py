@@ -160,7 +160,8 @@ class Monitor:
         """A line for the user, above the bar, and for this rank's log."""
         logger.info(message)
         if self._is_main:
-            self._bar.write(message, file=sys.stderr)
+            with suppress(OSError):  # a terminal that is gone, a full disk behind a pipe
+                self._bar.write(message, file=sys.stderr)
 
     def group(self, iteration: int, values: Tensor, learning_rate: float) -> None:
         """Take one group's figures.
