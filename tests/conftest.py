@@ -18,8 +18,6 @@ if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        group = "slurm" if item.path.parent.name == "slurm" else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    group = "slurm" if item.path.parent.name == "slurm" else item.path.stem
+    item.add_marker(pytest.mark.xdist_group(group))
