@@ -86,7 +86,7 @@ class ItemResult:
 
     @property
     def error(self) -> float:
-        """What items are ranked by: the loss; the ESR where none of them has a loss."""
+        """The loss; the ESR where the item is too short for one."""
         return self.loss.get("total", self.errors.esr["model"])
 
 
@@ -137,8 +137,13 @@ class Evaluation:
 
     @property
     def worst_first(self) -> tuple[ItemResult, ...]:
-        """All items by their loss."""
-        return tuple(sorted(self.items, key=lambda item: -_sortable(item.error)))
+        """All items by their loss; by their ESR where one of them is too short for a loss."""
+        by_loss = all(item.loss for item in self.items)
+
+        def error(item: ItemResult) -> float:
+            return _sortable(item.loss["total"] if by_loss else item.errors.esr["model"])
+
+        return tuple(sorted(self.items, key=lambda item: -error(item)))
 
     @property
     def worst_aliasing_db(self) -> float | None:

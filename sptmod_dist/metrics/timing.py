@@ -91,9 +91,13 @@ def _answer(step: ToneStep, input: np.ndarray, output: np.ndarray, rate: int) ->
 
 
 def _crossing(gain: np.ndarray, begins: int, start: float, move: float) -> float:
-    """Where the gain first has gone its share of the way, between two samples."""
+    """Where the gain has gone its share of the way for good, between two samples.
+
+    For good: what is left of the loud tone, where a device is late or filters, is a moment of gain.
+    """
     way = (gain[begins:] - start) / move
-    index = int(np.argmax(way >= SHARE))
+    below = np.flatnonzero(way < SHARE)
+    index = int(below[-1]) + 1 if below.size else 0
     if index == 0:
         return float(begins)
     before, there = way[index - 1], way[index]

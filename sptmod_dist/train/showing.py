@@ -85,11 +85,16 @@ class Showing:
         """For each setting the item whose input has most levels."""
         found: dict[str, Curves] = {}
         for index, each in curves.items():
-            setting = _short(in_words(self._listener.items.items[index]))
+            setting = in_words(self._listener.items.items[index])
             known = found.get(setting)
             if known is None or len(each.target.input_db) > len(known.target.input_db):
                 found[setting] = each
-        return found
+        short = {setting: _short(setting) for setting in found}
+        alike = list(short.values())
+        return {
+            short[setting] if alike.count(short[setting]) == 1 else f"{n}: {short[setting]}": each
+            for n, (setting, each) in enumerate(found.items(), 1)
+        }
 
 
 def _short(words: str) -> str:

@@ -222,3 +222,17 @@ def test_the_guide_s_python_runs(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
     exec(code.replace("runs/demo", str(run)), names)
     assert names["y"].shape == (1, 1, 512) and names["stream"].latency == SNAPSHOT.latency
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 64), (2, 2, 64), (64,), (1, 64)])
+def test_blocks_of_other_rows_or_channels_are_refused(shape: tuple[int, ...]) -> None:
+    stream = Stream(model(), torch.zeros(2, LSTM.n_params))
+    with pytest.raises(ValueError, match="it must be .2, 1, n."):
+        stream.process(torch.zeros(shape))
+
+
+def test_a_stream_of_several_rows_stays_one_of_several() -> None:
+    stream = Stream(model(), torch.zeros(2, LSTM.n_params))
+    stream.process(torch.zeros(2, 1, 5))
+    with pytest.raises(ValueError, match="it must be"):
+        stream.process(torch.zeros(1, 1, 5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from metrics.compressors import compressed
+from scipy.signal import butter, sosfilt
 
 from sptmod_dist.data.stimulus import events, tone_schedule, tone_steps
 from sptmod_dist.metrics import TimingError, answers, find_tone_steps, timing_error
@@ -129,3 +130,16 @@ def test_a_gain_that_first_goes_the_other_way_is_timed_from_the_step() -> None:
     shifted = np.concatenate([np.zeros((1, 220)), late], axis=1)[:, : x.shape[1]]
     found = errors(RATE, x, device, shifted)  # the audio is late too: its gain starts with a dip
     assert found.attack_ms is not None and found.attack_ms < 10
+
+
+@pytest.mark.parametrize("how", ["late by 1", "late by 3", "late by 5", "high-pass at 30 Hz"])
+def test_a_device_that_is_late_or_filters_is_timed_as_one_that_does_not(how: str) -> None:
+    """What is left of the loud tone after a step down is a moment of gain, and no release."""
+    x, plain = compressed(RATE)
+    if how.startswith("late"):
+        device = np.roll(plain, int(how.split()[-1]), axis=1)
+    else:
+        device = sosfilt(butter(2, 30, "highpass", fs=RATE, output="sos"), plain)
+    found = errors(RATE, x, device, plain)
+    assert found.attack_ms is not None and found.release_ms is not None
+    assert found.attack_ms < 1.2 and found.release_ms < 1.2

@@ -22,8 +22,10 @@ from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.errors import UserError
 from sptmod_dist.infer.load import load_model
 from sptmod_dist.infer.stream import stream_whole
+from sptmod_dist.metrics import LevelCurve
 from sptmod_dist.train import checkpoint, pictures
 from sptmod_dist.train.config import to_yaml
+from sptmod_dist.train.listening import Curves
 from sptmod_dist.train.main import REQUEUE, train
 from sptmod_dist.train.monitor import Monitor
 from sptmod_dist.train.showing import Showing
@@ -238,3 +240,9 @@ def test_without_excerpts_nothing_is_drawn_and_no_start_waits_for_matplotlib(toy
     code = "import sys, sptmod_dist.train.main; assert 'matplotlib' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_names_from_anywhere_are_no_formulas():
+    curve = LevelCurve(np.arange(3.0), np.arange(3.0))
+    curves = {"a $1_$ b": Curves(curve, curve)}
+    assert pictures.level_curves("level_curve", curves).value
