@@ -91,6 +91,7 @@ def evaluate_items(model: Model, subjects: Subjects, out: Path) -> Evaluation:
             model.sample_rate,
             model.controls,
             aliasing,
+            tuple(subjects.notes),
         )
         captions = draw_figures(folder, evaluation, levels)
         write_report(folder / REPORT, evaluation, captions)

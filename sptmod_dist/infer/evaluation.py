@@ -119,6 +119,8 @@ class Evaluation:
     sample_rate: int = 44_100
     controls: tuple[Control, ...] = ()
     aliasing: tuple[Aliasing, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader must know of the recordings, a sentence each."""
 
     @property
     def listening(self) -> tuple[ItemResult, ...]:

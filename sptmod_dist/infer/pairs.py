@@ -31,7 +31,8 @@ class Pairs:
     """The pairs of a folder or a manifest, for one model.
 
     Of a manifest whose items have splits, those of the split test serve: a model is not measured
-    on what it learned. Headers are checked at once, samples when an item is read.
+    on what it learned. Everything is read once at the start, so that a bad file at the end does
+    not cost the work before it; what is clipped is noted and measured as it is.
 
     Args:
         model: whose rate, channels and controls the pairs must have.
@@ -40,7 +41,8 @@ class Pairs:
 
     Raises:
         UserError: no pairs, a file without its other half, another rate, other channels, lengths
-            that differ, or settings that are missing, unknown or out of range.
+            that differ, samples that are not finite, silence, or settings that are missing,
+            unknown or out of range.
     """
 
     fingerprint = None
@@ -59,10 +61,18 @@ class Pairs:
         self._vectors = [self._vector(subject) for subject in self.subjects]
         for item in self._items:
             _check_headers(model, item)
+        clipped: dict[Path, float] = {}  # a file may serve many items
+        for item in self._items:
+            load_item(self._manifest, item, clipped.setdefault)
+        self.notes = tuple(
+            f"{path.name} is flat at full scale at {seconds:.3f} s: unless the device does that, "
+            "these are figures of a clipped recording"
+            for path, seconds in clipped.items()
+        )
 
     def read(self, number: int) -> Audio:
-        """One pair, checked as recordings are, without the output's DC offset."""
-        recording = load_item(self._manifest, self._items[number])
+        """One pair without the output's DC offset."""
+        recording = load_item(self._manifest, self._items[number], lambda *_: None)
         return Audio(recording.input, recording.output, self._vectors[number])
 
     def _vector(self, subject: Subject) -> np.ndarray:

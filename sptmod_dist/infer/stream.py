@@ -82,7 +82,8 @@ class Stream:
 
         Args:
             x: full scale is 1; the sidechain's channels come after the audio's. One row serves
-                every row of the controls.
+                every row of the controls. A NaN or infinite sample stays in the state, and all
+                that follows is NaN, until `reset`.
 
         Shape: x [1 or B, C + S, n] -> [B, C, n], on the device of x; all blocks of one stream have
         as many rows.

@@ -202,6 +202,17 @@ def test_what_a_stream_holds_does_not_grow(preset: Callable[[int], ModelConfig])
     block = torch.zeros(1, 1, 100)
     most = max(held() for _ in range(64) if stream.process(block) is not None)
     assert max(held() for _ in range(200) if stream.process(block) is not None) <= most
+    stream.process(torch.zeros(1, 1, 40 * P + 100))  # a long block is not kept
+    assert held() <= most
+
+
+def test_a_number_that_is_none_stays_until_the_stream_is_reset() -> None:
+    stream, block = Stream(model(sptmod25(0))), torch.zeros(1, 1, 100)
+    silent = stream.process(block)
+    stream.process(block * torch.nan)
+    assert not stream.process(block).isfinite().any()
+    stream.reset()
+    assert torch.equal(stream.process(block), silent)
 
 
 @pytest.mark.parametrize("controls", [torch.zeros(2, 3), torch.zeros(2), None], ids=str)

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import wave
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -240,6 +241,18 @@ def test_without_excerpts_nothing_is_drawn_and_no_start_waits_for_matplotlib(toy
     code = "import sys, sptmod_dist.train.main; assert 'matplotlib' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_setting_has_a_level_curve_however_alike_they_read():
+    few, more = (LevelCurve(np.arange(n), np.arange(n)) for n in (3.0, 4.0))
+    settings = [{"ratio": 4 + 1e-9}, {"ratio": 4 + 2e-9}, {"ratio": 4 + 1e-9}, {"ratio": 8}]
+    items = [SimpleNamespace(id=str(n), settings=each) for n, each in enumerate(settings)]
+    showing = Showing.__new__(Showing)
+    showing._listener = SimpleNamespace(items=SimpleNamespace(items=items))
+    curves = {n: Curves(each, each) for n, each in enumerate((few, few, more, few))}
+    named = showing._by_setting(curves)
+    assert list(named) == ["1: ratio 4", "2: ratio 4", "ratio 8"]
+    assert list(named.values()) == [curves[2], curves[1], curves[3]]  # the most levels of each
 
 
 def test_names_from_anywhere_are_no_formulas():
