@@ -226,6 +226,10 @@ def test_a_full_disk_costs_superseded_pictures_and_no_more(toy, monkeypatch, ske
     monkeypatch.setattr(Showing, "validation", showing)
     monkeypatch.setattr(Monitor, "flush", flushing)
     assert train(toy_config(toy, name="full", validation=EXCERPTS)) == 0
+    whole, full = (shown(toy / "runs" / name) for name in ("whole", "full"))
+    assert {tag: at for tag, at in steps(full).items() if isinstance(full[tag][0][1], float)} == {
+        tag: at for tag, at in steps(whole).items() if isinstance(whole[tag][0][1], float)
+    }
     whole, full = media(toy, "whole"), media(toy, "full")
     assert steps(full) == {
         tag: at if tag.endswith((*ONCE, "text_summary")) else [24]
