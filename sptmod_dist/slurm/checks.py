@@ -70,25 +70,27 @@ def bad(sentence: str) -> Finding:
 def of_cluster(cluster: Cluster, site: Site, time: str) -> Iterator[Finding]:
     """Version, partition, times, requeue and preemption, as configured."""
     yield _version(cluster)
-    name = site.partition or next(
-        (n for n, p in cluster.partitions.items() if p.get("Default") == "YES"), ""
-    )
-    partition = cluster.partitions.get(name)
-    if partition is None:
-        known = ", ".join(cluster.partitions)
-        what = f"there is no partition {name}" if name else "no partition is the default"
-        yield bad(f"{what}: set partition in the site file to one of {known}")
-        return
-    yield from _of_partition(name, partition, site, time)
     yield _kill_wait(cluster.settings)
+    default = (n for n, p in cluster.partitions.items() if p.get("Default") == "YES")
+    for name in site.partition.split(",") if site.partition else [next(default, "")]:
+        partition = cluster.partitions.get(name)
+        if partition is None:
+            known = ", ".join(cluster.partitions)
+            what = f"there is no partition {name}" if name else "no partition is the default"
+            yield bad(f"{what}: set partition in the site file to one of {known}")
+        else:
+            yield from _of_partition(name, partition, site, time)
+            yield _preemption(cluster, name, partition)
+
+
+def _preemption(cluster: Cluster, name: str, partition: Mapping[str, str]) -> Finding:
     mode = partition.get("PreemptMode") or cluster.settings.get("PreemptMode", "OFF")
     if "CANCEL" in mode.upper():
-        yield bad(
+        return bad(
             f"in the partition {name} a job that is preempted is cancelled (PreemptMode={mode}): "
             "choose a partition that requeues, or submit the same again, it goes on"
         )
-    else:
-        yield good(f"preemption in the partition {name}: {mode}")
+    return good(f"preemption in the partition {name}: {mode}")
 
 
 def _version(cluster: Cluster) -> Finding:

@@ -26,7 +26,7 @@ def examine(site: Site, job: Job, folder: Path, wait: float) -> list[checks.Find
 
     Args:
         site: what jobs ask for.
-        job: nodes and GPUs of the job that tries them.
+        job: nodes and GPUs of the job that tries them; its time is that of those to come.
         folder: where runs will be.
         wait: seconds for that job, with its time in the queue.
 
@@ -39,7 +39,7 @@ def examine(site: Site, job: Job, folder: Path, wait: float) -> list[checks.Find
     cluster = checks.Cluster(
         version, tools.settings(), tools.partitions(), sorted(tools.node_versions())
     )
-    found = list(checks.of_cluster(cluster, site, site.time))
+    found = list(checks.of_cluster(cluster, site, job.time))
     if not all(finding.ok for finding in found if "partition" in finding.sentence):
         return found  # no job could start
     number = submit(site, command(site, replace(job, time="10"), [str(folder)]))

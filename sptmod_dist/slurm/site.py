@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,7 @@ def site_of(values: Mapping[str, Any], path: str) -> Site:
         if value is not None:
             found[key] = _value(f"{path}: {key}", value, defaults[key])
     site = Site(**found)
+    site = replace(site, python=os.path.expanduser(site.python), logs=os.path.expanduser(site.logs))
     check(site, path)
     return site
 

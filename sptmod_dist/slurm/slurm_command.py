@@ -143,6 +143,7 @@ def _study(options: Namespace, site: Site) -> int:
     path = resolved(options.study)
     if not path.is_file():
         raise UserError(f"{options.study} is no file: give the study's YAML file")
+    _check_study(path)
     gpus = options.gpus if options.gpus is not None else min(1, site.gpus_per_node)
     jobs = options.jobs or 1
     if options.at_once is not None and options.at_once < 1:
@@ -150,6 +151,16 @@ def _study(options: Namespace, site: Site) -> int:
     array = f"1-{options.workers}" + (f"%{options.at_once}" if options.at_once else "")
     job = Job("study", 1, gpus, jobs, array, _time(options, site))
     return _submit(options, site, job, [f"--jobs={jobs}", str(path)])
+
+
+def _check_study(path: Path) -> None:
+    """The same of a study: its file, its settings and its recordings."""
+    from sptmod_dist.study.grid import trainings_of
+    from sptmod_dist.study.plan import require_recordings
+    from sptmod_dist.study.study_file import read_study
+
+    study = read_study(path)
+    require_recordings(study, trainings_of(study))
 
 
 def _tensorboard(options: Namespace, site: Site) -> int:
@@ -170,7 +181,7 @@ def _doctor(options: Namespace, site: Site) -> int:
     from sptmod_dist.slurm.doctor import examine
 
     gpus = site.gpus_per_node if options.gpus is None else options.gpus
-    job = Job("doctor", options.nodes, gpus, max(1, gpus), time=_time(options, site) or "10")
+    job = Job("doctor", options.nodes, gpus, max(1, gpus), time=_time(options, site))
     folder = resolved(options.folder)
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UserError(f"{options.folder} is no folder to write to: give the one for the runs")

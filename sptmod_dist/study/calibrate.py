@@ -102,12 +102,13 @@ class Rehearsal:
         return time.perf_counter()
 
 
-def measure(config: TrainConfig, samples: int, folder: Path) -> dict[str, Any]:
+def measure(config: TrainConfig, samples: int, longest: int, folder: Path) -> dict[str, Any]:
     """What a training of this shape takes.
 
     Args:
         config: of one process.
-        samples: of a validation item.
+        samples: of a validation item, to be timed.
+        longest: of an item that is streamed; the memory that it takes is counted.
         folder: on the disk that takes the checkpoints.
 
     Returns:
@@ -132,6 +133,7 @@ def measure(config: TrainConfig, samples: int, folder: Path) -> dict[str, Any]:
         "checkpoint": rehearsal.checkpoint(folder),
         "parameters": sum(p.numel() for p in _parameters(rehearsal)),
     }
+    rehearsal.validation(longest)
     return found | _device(rehearsal.engine.device)
 
 

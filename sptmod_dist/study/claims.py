@@ -54,6 +54,12 @@ class Claim:
                 os.utime(self.path)
             self._renewed = time.monotonic()
 
+    def note(self, iteration: int) -> None:
+        """Say where the attempt begins; if nothing is heard of it again, that is all it was."""
+        with suppress(OSError):
+            about = _read(self.path) | {"iteration": iteration}
+            self.path.write_text(json.dumps(about) + "\n")
+
     def end(self, how: str, iteration: int) -> None:
         """Give the training back, and say how the attempt went."""
         with suppress(OSError):

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -76,38 +76,43 @@ class Calibration:
         gpu = machine.gpus[0].name if machine.gpus else f"CPU {os.uname().machine}"
         self._where = [gpu, self.threads, torch.__version__]
         self._known = folder.read_json(folder.calibration)
+        self._faults: dict[str, dict[str, Any]] = {}  # of this plan
 
-    def key(self, config: TrainConfig, samples: int) -> str:
+    def key(self, config: TrainConfig, items: Items) -> str:
         """What a shape is remembered under."""
         tree = to_dict(config)
         parts = ("model", "lengths", "batch_size", "precision", "loss", "distributed")
         about = [[tree[part] for part in parts], tree["optimizer"]["average"]]
-        about += [tree["validation"]["windows_at_once"], samples, self._where]
+        about += [tree["validation"]["windows_at_once"], *items, self._where]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
 
-    def known(self, config: TrainConfig, samples: int) -> dict[str, Any] | None:
+    def known(self, config: TrainConfig, items: Items) -> dict[str, Any] | None:
         """What was measured of a shape, if it was."""
-        return self._known.get(self.key(config, samples))
+        key = self.key(config, items)
+        return self._known.get(key) or self._faults.get(key)
 
-    def measure(self, config: TrainConfig, samples: int) -> dict[str, Any]:
+    def measure(self, config: TrainConfig, items: Items) -> dict[str, Any]:
         """Measure a shape, unless it is known."""
-        found = self.known(config, samples)
+        found = self.known(config, items)
         if found is None:
-            found = self._measured(config, samples)
+            found = self._measured(config, items)
+            if "fault" in found:  # it may have been chance: the next plan tries again
+                self._faults[self.key(config, items)] = found
+                return found
             self._known = self._folder.read_json(self._folder.calibration)
-            self._known[self.key(config, samples)] = found
+            self._known[self.key(config, items)] = found
             with atomic_write(self._folder.calibration) as path:
                 path.write_text(json.dumps(self._known, indent=1) + "\n")
         return found
 
-    def _measured(self, config: TrainConfig, samples: int) -> dict[str, Any]:
+    def _measured(self, config: TrainConfig, items: Items) -> dict[str, Any]:
         def rehearse() -> dict[str, Any]:
             from sptmod_dist.study.calibrate import measure
 
             if self._machine.gpus:
                 os.environ["CUDA_VISIBLE_DEVICES"] = self._machine.gpus[0].id
             torch.set_num_threads(self.threads)
-            return measure(config, samples, self._folder.path)
+            return measure(config, *items, self._folder.path)
 
         try:
             return children.ask(rehearse, self._folder.log("calibration"))
@@ -129,9 +134,19 @@ def audio_of(study: StudyFile, first: Training, fold: int) -> Audio:
     return Audio(**lengths)
 
 
-def typical(samples: Sequence[int]) -> int:
-    """Of a validation item."""
-    return round(sum(samples) / len(samples)) if samples else 1
+class Items(NamedTuple):
+    """Samples of the items that are streamed."""
+
+    mean: int
+    """Of validation items: what time depends on."""
+    longest: int
+    """Of validation and test items: what memory depends on."""
+
+    @classmethod
+    def of(cls, has: Audio) -> Items:
+        """Of a fold."""
+        samples = has.validation or (1,)
+        return cls(round(sum(samples) / len(samples)), max(samples + has.test))
 
 
 def estimate(

@@ -14,6 +14,7 @@ It reads and writes these small files and starts nothing.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from sptmod_dist.files import atomic_write
 from sptmod_dist.study.grid import Training
 from sptmod_dist.study.study_file import StudyFile
 from sptmod_dist.train.config import TrainConfig, from_dict, to_dict, to_yaml
-from sptmod_dist.train.resume import FREE
+from sptmod_dist.train.resume import FREE, compare
 from sptmod_dist.train.run_folder import RunFolder
 from sptmod_dist.yaml_files import read_mapping
 
+_ANY_TIME = ("non_finite", "skips")
 RESULT_FORMAT = "sptmod-study-result-1"
 
 
@@ -121,7 +123,8 @@ class StudyFolder:
         if changes:
             raise UserError(
                 f"{training.id} was begun with other settings ({'; '.join(changes)}): give them "
-                f"back, or give the study another folder than {self.path}"
+                f"back, give the study another folder than {self.path}, or, to train it anew, "
+                f"remove {self.run(training.id).path} and its result (`sptmod-dist study retry`)"
             )
 
     def result(self, name: str) -> Result | None:
@@ -153,16 +156,10 @@ class StudyFolder:
         return found if isinstance(found, dict) else {}
 
 
-def _changes(before: TrainConfig, now: TrainConfig) -> list[str]:
+def _changes(before: TrainConfig, now: TrainConfig) -> Iterator[str]:
     old, new = to_dict(before), to_dict(now)
-    watched = [key for key in new if key not in FREE] + ["validation", "stopping"]
-    return [
-        f"{key} was {_brief(old[key])} and is {_brief(new[key])}"
-        for key in watched
-        if old[key] != new[key]
-    ]
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 120 else text[:117] + "..."
+    for tree in (old, new):  # what to do with a divergence may be settled when there is one
+        tree["stopping"] = {k: v for k, v in tree["stopping"].items() if k not in _ANY_TIME}
+    for key in new:
+        if key not in FREE or key in ("validation", "stopping"):
+            yield from compare(key, old[key], new[key])

@@ -17,7 +17,7 @@ from typing import Any
 from sptmod_dist import settings
 from sptmod_dist.errors import UserError
 from sptmod_dist.study.study_file import SHORT, Dataset, Point, StudyFile
-from sptmod_dist.train.config import TrainConfig
+from sptmod_dist.train.config import TrainConfig, to_yaml
 from sptmod_dist.train.options import load_config
 
 _LONGEST = 150
@@ -71,6 +71,7 @@ def trainings_of(study: StudyFile) -> list[Training]:
 
 def _each(study: StudyFile) -> Iterator[Training]:
     for dataset in study.datasets:
+        seen: dict[str, str] = {}
         over = settings.merge(study.settings, dataset.settings)
         base = load_config(study.files, over, complete=False)
         for point in study.points:
@@ -81,6 +82,12 @@ def _each(study: StudyFile) -> Iterator[Training]:
                 config.check()
             except UserError as error:
                 raise UserError(f"{study.path}: {name}: {error}") from None
+            other = seen.setdefault(to_yaml(replace(config, name="")), name)
+            if other != name:
+                raise UserError(
+                    f"{study.path}: {name} and {other} have the same settings: leave one of them "
+                    "out of the grid"
+                )
             for fold in range(study.splits.count):
                 for seed in study.seeds:
                     full = f"{name}-fold{fold}-seed{seed}"

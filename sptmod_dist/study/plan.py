@@ -14,14 +14,15 @@ from sptmod_dist.study.estimate import (
     Audio,
     Calibration,
     Estimate,
+    Items,
     audio_of,
     estimate,
     shards_bytes,
-    typical,
 )
 from sptmod_dist.study.folder import StudyFolder
 from sptmod_dist.study.grid import Training
 from sptmod_dist.study.machine import Machine
+from sptmod_dist.study.shard_sets import fold_of
 from sptmod_dist.study.study_file import StudyFile
 from sptmod_dist.train.data import needs_of
 
@@ -67,23 +68,23 @@ def make_plan(
     def look(dataset: str, fold: int) -> Audio:
         return audio_of(study, firsts[dataset], fold)
 
-    require_recordings(trainings)
+    require_recordings(study, trainings)
     calibration = Calibration(folder, machine, jobs or _most(machine))
     estimates, faults = {}, dict[str, str]()
     shapes: dict[str, Training] = {}
     for training in trainings:
         has = look(training.dataset.name, 0)
-        shapes.setdefault(calibration.key(training.config, typical(has.validation)), training)
+        shapes.setdefault(calibration.key(training.config, Items.of(has)), training)
     for number, (key, training) in enumerate(shapes.items(), 1):
-        samples = typical(look(training.dataset.name, 0).validation)
-        if calibration.known(training.config, samples) is None:
+        items = Items.of(look(training.dataset.name, 0))
+        if calibration.known(training.config, items) is None:
             say(f"measuring shape {number} of {len(shapes)}: {training.configuration}")
-        measured = calibration.measure(training.config, samples)
+        measured = calibration.measure(training.config, items)
         if "fault" in measured:
             faults[key] = measured["fault"]
     for training in trainings:
-        samples = typical(look(training.dataset.name, 0).validation)
-        measured = calibration.measure(training.config, samples)
+        items = Items.of(look(training.dataset.name, 0))
+        measured = calibration.measure(training.config, items)
         if "fault" not in measured:
             has = look(training.dataset.name, training.fold)
             estimates[training.id] = estimate(study, training.config, has, measured)
@@ -137,14 +138,16 @@ def _wall(plan: Plan, found: Sequence[Estimate]) -> float:
     return max(places)
 
 
-def require_recordings(trainings: Sequence[Training]) -> None:
-    """Refuse a study whose recordings are missing or do not fit to its models.
+def require_recordings(study: StudyFile, trainings: Sequence[Training]) -> None:
+    """Refuse a study whose recordings are missing, do not fit to its models or cannot be divided.
 
     Raises:
         UserError: naming the manifest, or the dataset's setting.
     """
-    for name in dict.fromkeys(training.dataset.name for training in trainings):
-        _require_fit(next(t for t in trainings if t.dataset.name == name))
+    for dataset in study.datasets:
+        _require_fit(next(t for t in trainings if t.dataset.name == dataset.name))
+        for fold in range(study.splits.count):
+            fold_of(dataset, study.splits, fold)
 
 
 def _require_fit(first: Training) -> None:

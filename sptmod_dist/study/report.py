@@ -7,6 +7,7 @@ All of what is finished goes in, whatever is still to come. What it says is the 
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -22,6 +23,7 @@ from sptmod_dist.study.results import Outcome, outcomes_of
 from sptmod_dist.study.study_file import StudyFile
 from sptmod_dist.study.tables import COUNT, GAP, TABLES, Cell, Group, Quantity, groups_of
 
+_LONGEST = 150  # characters of a file's name, but for its beginning and its end
 
 def make_report(study: StudyFile, trainings: Sequence[Training]) -> Path:
     """Write the report of what is finished.
@@ -184,7 +186,11 @@ def _in_words(outcome: Outcome) -> str:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._+=-]+", "_", name)
+    """For a file's name, which has an end."""
+    plain = re.sub(r"[^A-Za-z0-9._+=-]+", "_", name)
+    if len(plain) <= _LONGEST:
+        return plain
+    return f"{plain[:_LONGEST]}~{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:

@@ -87,6 +87,9 @@ def _outcome(folder: StudyFolder, training: Training) -> Outcome | None:
         for key, value in values.items()
         if key not in ("dataset", "N", "B", "L", "fold", "seed", "batch_size", "lengths")
     )
+    lengths = training.config.lengths
+    if len(set(lengths)) > 1:  # N and L do not tell these apart
+        others += (("lengths", "-".join(map(str, lengths))),)
     return Outcome(
         id=training.id,
         configuration=training.configuration,

@@ -7,6 +7,7 @@ claims; what a training is, is the matter of `work.py`.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -52,7 +53,8 @@ class Worker:
     Args:
         study: whose.
         trainings: all of it.
-        estimates: of each training by its id; without one it counts as taking no memory.
+        estimates: of each training by its id. One that has none, though others have, could not be
+            measured: it goes first, and alone. Where none has one, memory is not looked at.
         machine: what there is.
         jobs: trainings at once, at most.
         to_the_end: stay until every training has ended, whoever has it.
@@ -120,9 +122,23 @@ class Worker:
                 self._left.remove(training)
             else:
                 self._left.remove(training)
-                self._fork(training, taken, gpu)
+                if not self._has_failed(training, taken):
+                    self._fork(training, taken, gpu)
                 return True
         return False
+
+    def _has_failed(self, training: Training, taken: Claim) -> bool:
+        """Whether it has been killed so often that it is not tried again: with its worker, which
+        then could not say so."""
+        taken.note(self._iteration(training.id))
+        if self._kills(training.id) <= KILLS:
+            return False
+        why = f"killed with its worker, {KILLS} times in a row: take fewer --jobs, or more memory"
+        result = Result(state="failed", why=why, host=os.uname().nodename, attempts=taken.number)
+        self._folder.write_result(training.id, result)
+        taken.end("failed", self._iteration(training.id))
+        self._say(f"{training.id}: failed, {why}")
+        return True
 
     def _is_elsewhere(self, training: Training) -> bool:
         """Whether somebody had it a moment ago; asking takes time, over a network most of all."""
@@ -150,6 +166,9 @@ class Worker:
         """
         alone = not self._children
         needs = self._estimates.get(training.id)
+        beside = [child.training for child in self._children]
+        if not alone and any(map(self._is_unknown, [training, *beside])):
+            return None
         taken = sum(self._memory(child) for child in self._children)
         if needs and not alone and taken + needs.memory > self._machine.memory:
             return None
@@ -164,6 +183,9 @@ class Worker:
         best = min(free, key=lambda gpu: (count[gpu], -free[gpu]))
         fits = needs is None or needs.gpu_memory <= free[best] or not count[best]
         return best if fits else None
+
+    def _is_unknown(self, training: Training) -> bool:
+        return bool(self._estimates) and training.id not in self._estimates
 
     def _memory(self, child: Child) -> float:
         needs = self._estimates.get(child.training.id)
@@ -223,7 +245,7 @@ class Worker:
         else:
             if self._kills(name) < KILLS:
                 return None
-            why = f"{children.in_words(end.code)}, {KILLS} times in a row: take fewer --jobs, or "
+            why = f"{children.in_words(end.code)} ({KILLS} times in a row): take fewer --jobs, or "
             why += f"look into {self._folder.log(name)}"
         return Result(
             state=state,
@@ -245,7 +267,8 @@ class Worker:
         """How often in a row, this time included, it was killed without getting any further."""
         iteration, count = self._iteration(name), 1
         for attempt in reversed(attempts(self._folder.state(name))[:-1]):
-            if attempt.get("how") != "killed" or attempt.get("iteration") != iteration:
+            how, at = attempt.get("how", "killed"), attempt.get("iteration")
+            if how != "killed" or at != iteration:  # one that says nothing went with its worker
                 break
             count += 1
         return count
@@ -274,6 +297,8 @@ class Worker:
         known = self._estimates.get(training.id)
         if known is not None:
             return known.seconds
+        if self._estimates:
+            return math.inf
         config = training.config  # in their order, if in no unit
         samples = config.model.plan(config.lengths[0]).input_length + sum(config.lengths[1:])
         return config.batch_size * samples / len(config.lengths) / 1e9

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from sptmod_dist.data.geometry import ShardError
@@ -25,6 +28,7 @@ from sptmod_dist.study.study_file import Dataset, Splits, StudyFile
 from sptmod_dist.train.data import needs_of
 
 _READY = "ready.json"
+_GLANCES, _GLANCE = 16, 4096  # looks into a recording, and bytes of each
 
 
 def prepare_sets(study: StudyFile, first: Training, fold: int) -> None:
@@ -48,6 +52,9 @@ def prepare_sets(study: StudyFile, first: Training, fold: int) -> None:
         if _is_ready(folder, digest):
             return
         data = first.config.data
+        if (folder / _READY).exists():  # somebody has removed a part of them
+            for split in SPLITS:
+                shutil.rmtree(folder / split, ignore_errors=True)
         try:
             build_sets(
                 manifest,
@@ -100,10 +107,28 @@ def _is_ready(folder: Path, digest: str) -> bool:
 
 
 def _digest(manifest: Manifest, training: Training) -> str:
-    """Of all that the sets hold, but for what the recordings sound like."""
-    items = [[i.id, i.split, i.output.name, i.settings] for i in manifest.items]
+    """Of all that the sets hold."""
+    items = [
+        [i.id, i.split, i.settings, *map(_glance, (i.input, i.sidechain, i.output))]
+        for i in manifest.items
+    ]
     controls = [control.to_dict() for control in manifest.controls]
     data, model = training.config.data, training.config.model
     about = [items, controls, manifest.sample_rate, data.sample_format, data.distinct_settings]
     channels = [model.input_channels, model.sidechain_channels, model.n_params]
     return hashlib.sha256(json.dumps([about, channels]).encode()).hexdigest()
+
+
+@cache
+def _glance(path: Path | None) -> str:
+    """What tells a recording from another one, such as the same take once more: its size and some
+    of its bytes, since every training of a study asks for all of them."""
+    if path is None:
+        return ""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        found = hashlib.sha256(str(size).encode())
+        for number in range(_GLANCES):
+            file.seek(max(0, size - _GLANCE) * number // (_GLANCES - 1))
+            found.update(file.read(_GLANCE))
+    return found.hexdigest()

@@ -96,7 +96,7 @@ def _plan(options: Namespace, study: StudyFile, trainings: list[Training]) -> in
     from sptmod_dist.study.machine import this_machine
     from sptmod_dist.study.plan import in_words, make_plan, require_recordings
 
-    require_recordings(trainings)
+    require_recordings(study, trainings)
     StudyFolder(study).prepare(trainings)
     plan = make_plan(study, trainings, this_machine(), options.jobs, _say)
     print(in_words(trainings, plan))
@@ -109,7 +109,7 @@ def _run(options: Namespace, study: StudyFile, trainings: list[Training]) -> int
     from sptmod_dist.study.plan import in_words, make_plan, read_plan, require_recordings
     from sptmod_dist.study.scheduler import Worker
 
-    require_recordings(trainings)
+    require_recordings(study, trainings)
     folder = StudyFolder(study)
     folder.prepare(trainings)
     machine = this_machine()

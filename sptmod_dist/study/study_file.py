@@ -25,6 +25,7 @@ MOST = 100_000
 """Trainings in a study."""
 SHORT = ("N", "B", "L")
 """Keys of a grid for `lengths` (N times L) and `batch_size`."""
+_MOST_OF = {"N": 10_000, "B": 2**40, "L": 2**40}
 PUBLISHED = ("snapshot", "threshold_ratio")
 """Datasets of which tables are published."""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}"
@@ -103,8 +104,8 @@ def read_study(path: str | Path) -> StudyFile:
     study = StudyFile(
         path=path,
         name=_name(top["name"], f"{where}: name"),
-        folder=Path(_text(top["folder"], f"{where}: folder")),
-        files=tuple(Path(_text(f, f"{where}: config")) for f in _as_list(top.get("config", []))),
+        folder=_path(top["folder"], f"{where}: folder"),
+        files=tuple(_path(f, f"{where}: config") for f in _as_list(top.get("config", []))),
         settings=_settings(top.get("settings", {}), f"{where}: settings"),
         datasets=_datasets(top["datasets"], where),
         splits=_splits(top["splits"], where),
@@ -132,7 +133,7 @@ def _datasets(value: Any, where: str) -> tuple[Dataset, ...]:
         if published is not None and published not in PUBLISHED:
             remedy = advice(str(published), PUBLISHED)
             raise UserError(f"{at}.published is {brief(published)}: {remedy}")
-        manifest = Path(_text(entry["manifest"], f"{at}.manifest"))
+        manifest = _path(entry["manifest"], f"{at}.manifest")
         settings = _settings(entry.get("settings", {}), f"{at}.settings")
         found.append(Dataset(name, manifest, settings, published))
     return tuple(found)
@@ -195,12 +196,14 @@ def _grid(grid: Any, at: str) -> dict[str, list[Any]]:
         raise UserError(f"{at} must be keys with lists of values, such as `B: [8, 16]`")
     for key, values in grid.items():
         _check_key(key, at)
+        for inner in values if isinstance(values, list) else ():
+            _refuse_own(inner, at, key)
         doubled = isinstance(values, list) and any(v in values[:n] for n, v in enumerate(values))
         if not isinstance(values, list) or not values or doubled:
             raise UserError(f"{at}.{key} must be a list of values that differ, such as [8, 16]")
         if key in SHORT:
             for value in values:
-                _number(value, 1, 2**40, f"{at}.{key}")
+                _number(value, 1, _MOST_OF[key], f"{at}.{key}")
     if "lengths" in grid and ("N" in grid or "L" in grid):
         raise UserError(f"{at} has lengths beside N or L, which mean the same: leave one out")
     if "batch_size" in grid and "B" in grid:
@@ -242,7 +245,16 @@ def _check_key(key: Any, at: str) -> None:
 def _settings(value: Any, at: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{at} must be keys with values, as in a training's YAML file")
+    _refuse_own(value, at)
     return value
+
+
+def _refuse_own(value: Any, at: str, key: str = "") -> None:
+    """Refuse what the study sets itself, however deep it stands."""
+    if key in _OWN:
+        raise UserError(f"{at}: {key} is the study's own to set: leave it out")
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        _refuse_own(inner, at, f"{key}.{name}" if key else str(name))
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -262,6 +274,13 @@ def _text(value: Any, at: str) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise UserError(f"{at} is {brief(value)}, but must be text")
     return value
+
+
+def _path(value: Any, at: str) -> Path:
+    try:
+        return Path(_text(value, at)).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{at} is {brief(value)}: {error}") from None
 
 
 def _number(value: Any, least: int, most: int, at: str) -> int:

@@ -91,13 +91,14 @@ def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[
         asked: the same of the training that wants to go on from it.
     """
     for key in sorted({*saved["config"], *asked["config"]} - FREE):
-        yield from _compare(key, saved["config"].get(key), asked["config"].get(key))
-    yield from _compare("data", saved["data"], asked["data"])
+        yield from compare(key, saved["config"].get(key), asked["config"].get(key))
+    yield from compare("data", saved["data"], asked["data"])
 
 
-def _compare(key: str, old: Any, new: Any) -> Iterator[str]:
+def compare(key: str, old: Any, new: Any) -> Iterator[str]:
+    """Every difference of two values in words, key by key."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted({*old, *new}):
-            yield from _compare(f"{key}.{name}", old.get(name), new.get(name))
+            yield from compare(f"{key}.{name}", old.get(name), new.get(name))
     elif old != new:
         yield f"{key} was {old} and is {new}"

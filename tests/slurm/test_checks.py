@@ -70,6 +70,16 @@ def test_a_cluster_that_will_not_do_is_told_what_to_do(case: str) -> None:
     assert len(found) == 1 and sentence in found[0]
 
 
+def test_of_several_partitions_each_is_looked_at() -> None:
+    found = cluster()
+    found.partitions["gpu2"] = {**PARTITION, "State": "DOWN"}  # type: ignore[index]
+    assert bad(of_cluster(found, Site(partition="gpu,gpu2"), "24:00:00")) == [
+        "the partition gpu2 is DOWN: choose another in the site file"
+    ]
+    (said,) = bad(of_cluster(found, Site(partition="gpu,gpu3"), "24:00:00"))
+    assert said.startswith("there is no partition gpu3: set partition")
+
+
 def on(kind: str, rank: int, **changes: Any) -> Callable[[Lines], Lines]:
     """One line is another; a fault takes the place of what would have been found."""
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 from slurm.test_scripts import HOSTILE
-from toy import toy_settings
+from study.made_results import study_of
+from toy import toy_settings, write_recordings
 
 from sptmod_dist import cli
 from sptmod_dist.slurm.submit import script
@@ -50,7 +51,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(name).write_text(yaml.safe_dump(site))
     for name in ("mine.yaml", *PATHS):
         Path(name).write_text(yaml.safe_dump(toy_settings(Path("data"))))
-    Path("-my $study\n.yaml").write_text("")
+    write_recordings(tmp_path / "recordings")
+    study_of(tmp_path).rename("-my $study\n.yaml")
     Path("all runs").mkdir()
     return tmp_path
 

@@ -12,7 +12,7 @@ from toy import write_recordings
 
 from sptmod_dist.errors import UserError
 from sptmod_dist.study import children
-from sptmod_dist.study.estimate import Audio, audio_of, estimate, shards_bytes
+from sptmod_dist.study.estimate import Audio, Items, audio_of, estimate, shards_bytes
 from sptmod_dist.study.folder import StudyFolder
 from sptmod_dist.study.grid import trainings_of
 from sptmod_dist.study.machine import Gpu, Machine
@@ -81,6 +81,33 @@ def test_a_plan_measures_each_shape_once_and_foresees_the_disk(
     monkeypatch.setattr("sptmod_dist.study.plan.estimate", lambda *_: next(iter(some.values())))
     monkeypatch.setattr("sptmod_dist.study.estimate.Calibration.measure", lambda *_: MEASURED)
     assert make_plan(study, trainings, Machine(64, 1e12, gpus), None, said.append).jobs == 4
+
+
+def test_memory_is_that_of_the_longest_item_and_time_that_of_the_mean() -> None:
+    assert Items.of(Audio((9,), (10, 20, 60), (5, 70))) == Items(mean=30, longest=70)
+    assert Items.of(Audio((9,), (10,), ())) == Items(10, 10)
+
+
+def test_a_measurement_that_failed_is_tried_again_by_the_next_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_recordings(tmp_path / "recordings")
+    study = read_study(study_of(tmp_path, grid={"B": [2], "L": [64]}))
+    trainings, asked = trainings_of(study), []
+    StudyFolder(study).prepare(trainings)
+
+    def failing(*_: object) -> None:
+        asked.append(1)
+        raise UserError("it was killed")
+
+    machine = Machine(2, 1e10, ())
+    for times in (1, 2):
+        monkeypatch.setattr(children, "ask", failing)
+        plan = make_plan(study, trainings, machine, None, lambda line: None)
+        assert plan.estimates == {} and len(asked) == times  # once a plan, not once a training
+        assert plan.faults == ("toy-B2-L64-fold0-seed0: it was killed",)
+    monkeypatch.setattr(children, "ask", lambda *_: MEASURED)
+    assert len(make_plan(study, trainings, machine, None, lambda line: None).estimates) == 3
 
 
 def test_shards_are_counted_once_a_fold(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from sptmod_dist.errors import UserError
-from sptmod_dist.study import figures, hyperparameters, published
+from sptmod_dist.study import figures, hyperparameters, published, tables
 from sptmod_dist.study.folder import Result, StudyFolder
 from sptmod_dist.study.grid import Training, trainings_of
 from sptmod_dist.study.report import make_report
+from sptmod_dist.study.results import Check, outcomes_of
 from sptmod_dist.study.study_file import StudyFile, read_study
 
 # Of folds 0, 1 and 2 by (N, B, L): the best ST, chosen so that the medians can be seen.
@@ -32,6 +34,7 @@ NEAR = (100, 300, 200)
 """The iteration at which folds 0, 1 and 2 are first within 5 %."""
 SECONDS = {(1, 2, 64): 36.0, (1, 2, 128): 72.0, (1, 4, 64): 18.0, (2, 2, 64): 7.2}
 """An iteration."""
+SCHEDULE = {"kind": "cosine", "warmup": 100, "iterations": 10_000, "final": 0.001}
 HOURS = {cell: 200 * seconds / 3600 for cell, seconds in SECONDS.items()}
 GAP = {1: 0.04, 2: 0.01}
 """ST less WT at the best validation, by N."""
@@ -223,3 +226,37 @@ def test_json_of_a_result_is_read_back_and_damage_is_no_result(tmp_path: Path) -
     for damaged in ("", "[]", "{}", *odd):
         path.write_text(damaged)
         assert folder.result(name) is None
+
+
+def test_medians_of_an_even_number_lie_between_the_two_in_the_middle() -> None:
+    folds = [SimpleNamespace(best=Check(1, st, 0.0), hours=h)
+             for st, h in ((0.1, 1.0), (0.2, 2.0), (0.4, 9.0), (5.0, 100.0))]  # fmt: skip
+    outcomes: Any = folds
+    assert tables.median_loss(outcomes) == pytest.approx(3.0)
+    assert tables.median_hours(outcomes) == pytest.approx(5.5)
+    assert tables.mad_loss(outcomes) == pytest.approx(10 * 0.15)
+
+
+def test_configurations_that_n_and_l_do_not_tell_apart_have_cells_of_their_own(
+    tmp_path: Path,
+) -> None:
+    grid = {"lengths": [[64, 64], [64, 128], [64, 256]], "B": [2]}
+    study = read_study(study_of(tmp_path, grid=grid, splits="given"))
+    trainings, place = trainings_of(study), StudyFolder(study)
+    place.prepare(trainings)
+    for number, training in enumerate(trainings, 1):
+        finish(place, training, [(100, float(number), 0.0)], 1.0, None)
+    groups = tables.groups_of(outcomes_of(place, trainings))
+    found = {group.name: tables.median_loss(group.outcomes) for group in groups}
+    assert found == {"toy": 10.0, "toy, lengths 64-128": 20.0, "toy, lengths 64-256": 30.0}
+
+
+def test_a_name_of_any_length_becomes_a_files(tmp_path: Path) -> None:
+    grid = {f"optimizer.schedule.{key}": [value] for key, value in SCHEDULE.items()}
+    grid |= {"model.film_hidden": [[3] * 40], "B": [2], "L": [64]}
+    study = read_study(study_of(tmp_path, grid=grid, splits="given"))
+    trainings, place = trainings_of(study), StudyFolder(study)
+    place.prepare(trainings)
+    finish(place, trainings[0], [(100, 1.0, 0.0)], 1.0, 0.5)
+    make_report(study, trainings)
+    assert max(len(path.name) for path in place.report.rglob("*")) < 200

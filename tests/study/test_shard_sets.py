@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from sptmod_dist.data.shard_build import build_sets
 from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.errors import UserError
 from sptmod_dist.study.grid import shards_folder, trainings_of
-from sptmod_dist.study.shard_sets import fold_of, prepare_sets
+from sptmod_dist.study.shard_sets import _glance, fold_of, prepare_sets
 from sptmod_dist.study.study_file import Splits, StudyFile, read_study
 from sptmod_dist.train.data import needs_of
 
@@ -111,6 +112,41 @@ def test_other_splits_in_a_folder_that_was_built_are_refused(tmp_path: Path) -> 
     other = replace(study, splits=replace(study.splits, seed=5))
     with pytest.raises(UserError, match="toy-fold0 was made of other recordings.*another folder"):
         prepare_sets(other, trainings_of(other)[0], 0)
+
+
+def test_a_take_that_was_recorded_again_is_another_recording(tmp_path: Path) -> None:
+    """Under its old name, as long as before: nothing but its bytes tells."""
+    study = study_on(tmp_path)
+    first = trainings_of(study)[0]
+    prepare_sets(study, first, 0)
+    item = Manifest.read(study.datasets[0].manifest).items[2]
+    data = bytearray(item.output.read_bytes())
+    data[-4000::4] = bytes(1000)
+    item.output.write_bytes(data)
+    _glance.cache_clear()
+    with pytest.raises(UserError, match="toy-fold0 was made of other recordings"):
+        prepare_sets(study, first, 0)
+
+
+def test_the_same_recordings_in_another_folder_are_the_same(tmp_path: Path) -> None:
+    study = study_on(tmp_path)
+    prepare_sets(study, trainings_of(study)[0], 0)
+    (tmp_path / "recordings").rename(tmp_path / "moved")
+    there = replace(study.datasets[0], manifest=tmp_path / "moved" / "manifest.yaml")
+    moved = replace(study, datasets=(there,))
+    prepare_sets(moved, trainings_of(moved)[0], 0)
+
+
+@pytest.mark.parametrize("gone", ["train", "train/index.json", "validation"])
+def test_a_part_that_was_removed_is_made_again(tmp_path: Path, gone: str) -> None:
+    study = study_on(tmp_path)
+    first, folder = trainings_of(study)[0], shards_folder(study, "toy", 0)
+    prepare_sets(study, first, 0)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    path = folder / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    prepare_sets(study, first, 0)
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
 
 
 def test_folds_may_be_given(tmp_path: Path) -> None:

@@ -107,6 +107,35 @@ def test_settings_that_change_under_a_begun_training_are_refused(tmp_path: Path)
         folder.prepare(trainings)
 
 
+def test_what_changed_is_named_key_by_key(tmp_path: Path) -> None:
+    study = read_study(study_of(tmp_path))
+    trainings, folder = trainings_of(study), StudyFolder(study)
+    folder.prepare(trainings)
+    folder.run(trainings[0].id).path.mkdir(parents=True)
+    other = study_of(tmp_path, settings={"model": {**MODEL, "hidden_size": 7},
+                                         "loss": {"windows": [16, 32]}})  # fmt: skip
+    said = r"\(model.hidden_size was 4 and is 7; .*remove .*runs/toy-N1-B2-L64-fold0-seed0 and"
+    with pytest.raises(UserError, match=said):
+        folder.prepare(trainings_of(read_study(other)))
+
+
+def test_what_to_do_with_a_divergence_may_be_settled_later(tmp_path: Path) -> None:
+    study = read_study(study_of(tmp_path))
+    trainings, folder = trainings_of(study), StudyFolder(study)
+    folder.prepare(trainings)
+    folder.run(trainings[0].id).path.mkdir(parents=True)
+    first = trainings[0]
+    stopping = replace(first.config.stopping, non_finite="skip", skips=3)
+    folder.prepare([replace(first, config=replace(first.config, stopping=stopping))])
+    assert "non_finite: skip" in folder.settings(first.id).read_text()
+
+
+def test_home_is_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    study = read_study(study_of(tmp_path, folder="~/there", config=[]))
+    assert study.folder == tmp_path / "there"
+
+
 def _faster(config: TrainConfig) -> TrainConfig:
     return replace(config, optimizer=replace(config.optimizer, learning_rate=1e-2))
 
@@ -125,6 +154,18 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "no such inner setting": ({"grid": {"model.hiden_size": [8]}}, "model.hidden_size"),
     "a wrong type": ({"grid": {"model.hidden_size": ["a"]}}, "model.hidden_size is 'a'"),
     "a setting of its own": ({"grid": {"seed": [1]}}, "grid.seed is the study's own"),
+    "one of its own in the settings": (
+        {"settings": {"model": MODEL, "seed": 42}}, "settings: seed is the study's own"),
+    "one of its own, deep": (
+        {"settings": {"data": {"train": "x"}}}, "settings: data.train is the study's own"),
+    "one of its own in a value": (
+        {"grid": {"data": [{"train": "x"}]}}, "grid: data.train is the study's own"),
+    "one of its own in a dataset": (
+        {"datasets": {"a": {"manifest": "a", "settings": {"runs_dir": "/x"}}}}, "runs_dir is the"),
+    "no end of sub-sequences": ({"grid": {"N": [10**9]}}, "grid.N is 1000000000"),
+    "the same twice, in other words": (
+        {"grid": [{"N": [1], "L": [64], "B": [2]}, {"L": [64], "B": [2]}]},
+        "toy-B2-L64 and toy-N1-B2-L64 have the same settings"),
     "a path for a key": ({"grid": {"../x": [1]}}, "has the key '../x'"),
     "lengths and L": ({"grid": {"L": [64], "lengths": [[64]]}}, "lengths beside N or L"),
     "B and batch_size": ({"grid": {"B": [2], "batch_size": [2]}}, "batch_size beside B"),
