@@ -76,9 +76,12 @@ class FiLM(nn.Module):
         self.net = mlp(n_params, hidden, 2 * channels)
 
     def forward(self, x: Tensor, controls: Tensor) -> Tensor:
+        return modulate(x, self.scale_and_shift(x, controls))
+
+    def scale_and_shift(self, x: Tensor, controls: Tensor) -> Tensor:
+        """What `x` is multiplied by and what is added, in its dtype [B, 2c, 1]."""
         with without_autocast(x):
-            scale_and_shift = self.net(controls).unsqueeze(-1)
-        return modulate(x, scale_and_shift.to(x.dtype))
+            return self.net(controls).unsqueeze(-1).to(x.dtype)
 
 
 class CausalConv(nn.Module):
