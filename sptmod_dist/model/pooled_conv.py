@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import conv1d, pad
+from torch.nn.functional import conv1d, pad, prelu
 
 SHARE = 8
 """Neighbouring outputs of a convolution that are computed as channels of one."""
@@ -124,20 +124,23 @@ class _PooledConv(torch.autograd.Function):
         kind: str,
     ) -> Tensor:
         shape = _Shape(x, weight, stride, pooling)
-        kernels, biases = shape.widen(weight), bias.repeat(shape.groups * pooling)
+        kernels = shape.widen(weight)
+        biases, slopes = (each.repeat(shape.groups * pooling) for each in (bias, slope))
         pooled = x.new_empty(len(x), shape.channels, shape.length)
         keeps = kind == "max" and any(ctx.needs_input_grad)
         before = torch.empty_like(pooled) if keeps else None
         which = torch.empty_like(pooled, dtype=torch.uint8) if keeps else None
         for where, _, piece in shape.pieces(x):
-            values = shape.split(conv1d(piece, kernels, biases, stride=shape.hop))
-            results = _shaped(values, slope, scale, shift)
+            values = conv1d(piece, kernels, biases, stride=shape.hop)
+            results = shape.split(prelu(values, slopes))
+            if scale is not None and shift is not None:
+                results = torch.addcmul(shift[:, None, None], results, scale[:, None, None])
             count = where.stop - where.start
             if kind == "max":
                 best, index = results.max(dim=2)
                 pooled[..., where] = shape.join(best, count)
                 if before is not None and which is not None:
-                    chosen = values.gather(2, index.unsqueeze(2)).squeeze(2)
+                    chosen = shape.split(values).gather(2, index.unsqueeze(2)).squeeze(2)
                     before[..., where] = shape.join(chosen, count)
                     which[..., where] = shape.join(index, count).to(torch.uint8)
             else:
@@ -175,14 +178,6 @@ class _PooledConv(torch.autograd.Function):
                 held = min(piece.shape[-1], x.shape[-1] - first)
                 of_x[..., first : first + held] += of_piece[..., :held]
         return of_x, shape.narrow(wide), sums.bias, sums.slope, sums.scale, sums.shift, *(None,) * 3
-
-
-def _shaped(values: Tensor, slope: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
-    """PReLU and FiLM of [B, groups, pooling, c, m]."""
-    results = torch.where(values > 0, values, values * slope[:, None])
-    if scale is None or shift is None:
-        return results
-    return torch.addcmul(shift[:, None, None], results, scale[:, None, None])
 
 
 class _Sums:
