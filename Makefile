@@ -84,7 +84,7 @@ train: demo-training
 	@$(call say,rendering $(CLIP) at ratio 4)
 	@$(PY) -m sptmod_dist render $(RUN) $(CLIP) $(RENDERED) --control ratio=4 --overwrite
 	@echo
-	@echo "Results: $(RUN) (evaluation/, tensorboard/, checkpoints/); listen to $(RENDERED)"
+	@echo "Results: $(RUN) (evaluation/report.md, tensorboard/, checkpoints/); listen to $(RENDERED)"
 	@echo "Next:"
 	@echo "  $(VENV)/bin/tensorboard --logdir runs"
 	@echo "  $(VENV)/bin/sptmod-dist render $(RUN) YOURS.wav OUT.wav --control ratio=4"

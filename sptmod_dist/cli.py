@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "measure a trained run on clips that it never saw, beside the best static gain",
     "render": "stream an audio file through a trained model",
     "runs": "list the runs of a folder: how far each is, and whether it can be resumed",
+    "lengths": "show how many samples a model needs and where they go, as a table and a drawing",
     "inspect": "say what is in a checkpoint, and whether it is whole; nothing is executed",
     "shards": "make and look at sets of shards: `shards build|convert|verify|info`",
     "stimulus": "write the audio to send through a device, with markers for alignment",

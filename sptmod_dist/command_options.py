@@ -18,6 +18,7 @@ CONVERT_OPTIONS = ("sets", "out", "overwrite", "workers")
 OWN_FILES = {
     "fit": "sptmod_dist.fit_command",
     "runs": "sptmod_dist.train.runs_command",
+    "lengths": "sptmod_dist.lengths_command",
     "inspect": "sptmod_dist.train.inspect_command",
     "stimulus": "sptmod_dist.capture.stimulus_command",
     "device": "sptmod_dist.capture.device_command",
@@ -33,7 +34,16 @@ def evaluate_parser() -> ArgumentParser:
     """Options of `evaluate`."""
     parser = plain_parser("evaluate")
     parser.add_argument("run", help="the run's folder, such as runs/demo")
-    parser.add_argument("--shards", metavar="FOLDER", help="a test set: a folder or a URL")
+    parser.add_argument("--shards", metavar="SET", help="a test set: a folder or a URL")
+    parser.add_argument(
+        "--pairs", metavar="FOLDER", help="instead, recordings: a folder of pairs or a manifest"
+    )
+    parser.add_argument(
+        "--control",
+        action="append",
+        metavar="NAME=VALUE",
+        help="a control's setting in all pairs, where no manifest says it; repeat it",
+    )
     parser.add_argument("--out", metavar="FOLDER", help="for the results; RUN/evaluation")
     _add_checkpoint(parser)
     return parser

@@ -66,12 +66,19 @@ def train(argv: Sequence[str]) -> int:
 
 
 def evaluate(argv: Sequence[str]) -> int:
-    """Measure a run on its test set, or on another set of shards."""
+    """Measure a run on its test set, on another set of shards, or on a folder of pairs."""
     options = parse(evaluate_parser(), argv)
     from sptmod_dist.infer.evaluate import evaluate as evaluate_run
 
-    out = _path(options.out)
-    print(evaluate_run(Path(options.run), options.shards, out, options.checkpoint).summary())
+    evaluation = evaluate_run(
+        Path(options.run),
+        options.shards,
+        _path(options.out),
+        options.checkpoint,
+        _path(options.pairs),
+        control_settings(options.control or []),
+    )
+    print(evaluation.summary())
     return 0
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sptmod_dist.errors import UserError
 from sptmod_dist.names import advice, closest
-from sptmod_dist.yaml_files import MOST_REPEATED, read_mapping
+from sptmod_dist.yaml_files import MOST_REPEATED, dump, read_mapping
 
 READ: dict[str, Any] = {
     "": {},
@@ -54,6 +54,13 @@ def test_json_is_read_as_json(
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_text(json.dumps(value, indent=indent))
     assert read_mapping(path) == value
+
+
+@pytest.mark.parametrize("text", ["1e5", "-.5E+2", "1.5", "on", "~", "2026-11-22", "=", "<<"])
+def test_what_is_dumped_is_read_back(tmp_path: Path, text: str) -> None:
+    for style in (False, None):
+        (tmp_path / "a.yaml").write_text(dump({text: [text, {"id": text}]}, style))
+        assert read_mapping(tmp_path / "a.yaml") == {text: [text, {"id": text}]}
 
 
 BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1}, ' * 10}]\n" for n in range(1, 30))

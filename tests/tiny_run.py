@@ -9,7 +9,12 @@ import torch
 
 from sptmod_dist.data.controls import Control
 from sptmod_dist.losses import LossConfig
-from sptmod_dist.model import SPTMod, SPTModConfig
+from sptmod_dist.model import (
+    ModelConfig,
+    SPTModConfig,
+    StatePredictionNetwork,
+    build_effect,
+)
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.config import DataConfig, TrainConfig, to_dict, to_yaml
 from sptmod_dist.train.run_folder import HEADER
@@ -28,7 +33,7 @@ RATE = 44_100
 
 def make_run(
     folder: Path,
-    model: SPTModConfig = SNAPSHOT,
+    model: ModelConfig = SNAPSHOT,
     controls: Sequence[Control] = (),
     rate: int = RATE,
     test_set: Path | None = None,
@@ -42,8 +47,11 @@ def make_run(
     (folder / "config.yaml").write_text(HEADER + to_yaml(config))
     for seed, kind in enumerate(kinds):
         torch.manual_seed(seed)
-        effect = SPTMod(model)
+        effect = build_effect(model)
         weights = {f"effect.{name}": value for name, value in effect.state_dict().items()}
+        if model.spn is not None:
+            spn = StatePredictionNetwork(model)
+            weights |= {f"spn.{name}": value for name, value in spn.state_dict().items()}
         state = {"progress": {}, "config": to_dict(config), "data": about}
         saved = checkpoint.Checkpoint(weights, {}, state)
         checkpoint.save(folder / "checkpoints", f"{kind}-10", saved)

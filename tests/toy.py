@@ -33,7 +33,7 @@ def toy_settings(folder: Path, **changes: Any) -> dict[str, Any]:
         "data": {split: str(folder / "shards" / split) for split in ITEMS},
         "optimizer": {"learning_rate": 2e-3},
         "loss": {"windows": [16, 32]},
-        "validation": {"every": 6},
+        "validation": {"every": 6, "excerpts": 0},
         "stopping": {"max_iterations": 24},
         "monitor": {"every": 3},
     }

@@ -10,11 +10,12 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from sptmod_dist import audio
 from sptmod_dist.capture.device import Device, Wet
@@ -23,6 +24,7 @@ from sptmod_dist.capture.session import Session
 from sptmod_dist.capture.stimuli import Stimuli
 from sptmod_dist.errors import UserError
 from sptmod_dist.quality.align import align
+from sptmod_dist.quality.judge import may_clip
 from sptmod_dist.quality.sketch import Sketch, make_sketch
 from sptmod_dist.quality.take_check import TakeReport, check_take
 
@@ -86,8 +88,12 @@ class Capture:
         self._device.check(takes)
         if not overwrite:
             self._refuse_other_device()
-        left = self._session.begin(self._about, {take.id: self._digest(take) for take in takes})
+        planned = {take.id: self._planned(take) for take in self._session.plan.takes}
+        digests = {take.id: self._digest(take) for take in takes}
+        left = self._session.begin(self._about, digests, planned)
         self._delay = self._known_delay()
+        if self._device.by_hand and not overwrite:
+            self._refuse_other_recording(left, planned)
         self._tell_left(takes, left)
         begun = time.monotonic()
         with self._closing():
@@ -105,6 +111,19 @@ class Capture:
                     f"{self._session.folder} holds takes of another device ({entry['device']}): "
                     "plan another session for this one, or add --overwrite to replace them."
                 )
+
+    def _refuse_other_recording(self, left: Sequence[Take], planned: Mapping[str, str]) -> None:
+        """What people recorded is not thrown away for another file of the same take."""
+        entries = {take.id: self._session.done(take) for take in left}
+        there = [
+            name for name, entry in entries.items() if entry and entry["planned"] == planned[name]
+        ]
+        if there:
+            raise UserError(
+                f"{self._session.folder} has {len(there)} of these takes from another recording "
+                f"already ({', '.join(there[:3])}{' …' if len(there) > 3 else ''}): add "
+                "--overwrite to replace them, or name with --takes those that are to be recorded."
+            )
 
     def _tell_left(self, takes: Sequence[Take], left: Sequence[Take]) -> None:
         old = sum(self._session.done(take) is not None for take in left)
@@ -148,6 +167,8 @@ class Capture:
         dry = self._stimuli.read(take.stimulus).audio
         wet = self._device.process(dry, rate, take)
         report = check_take(dry, wet.audio, rate, wet.rate, take.id)
+        if not self._device.by_hand:
+            report = may_clip(report)  # no converter can have done it
         if report.verdict == "unfit":
             raise Unfit(self._why(take, wet, report))
         if self._delay is None:
@@ -155,8 +176,8 @@ class Capture:
             self._compare_latency(report)
         made = align(dry, wet.audio, rate, self._rounded(report), **vars(self._alignment))
         self.sketches[take.id] = make_sketch(made.dry, made.wet, rate)
-        digest, found = self._digest(take), report.to_dict()
-        self._session.store(take, self._about, digest, made.dry, made.wet, rate, found)
+        digests, found = (self._digest(take), self._planned(take)), report.to_dict()
+        self._session.store(take, self._about, *digests, made.dry, made.wet, rate, found)
         return report
 
     def _rounded(self, report: TakeReport) -> TakeReport:
@@ -197,14 +218,13 @@ class Capture:
 
     def _digest(self, take: Take) -> str:
         """Of all that decides what is stored for a take."""
-        decides = [
-            _VERSION,
-            self._device.fingerprint(take),
-            sorted(take.settings.items()),
-            self._stimuli.digest(take.stimulus),
-            vars(self._alignment),
-        ]
-        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+        return _sha256([self._planned(take), self._device.fingerprint(take)])
+
+    def _planned(self, take: Take) -> str:
+        """Of what the plan and the command line say of it, whatever the device."""
+        settings = sorted(take.settings.items())
+        stimulus = self._stimuli.digest(take.stimulus)
+        return _sha256([_VERSION, settings, stimulus, vars(self._alignment)])
 
     def _stop(self) -> None:
         self._stopped.set()
@@ -216,6 +236,10 @@ class Capture:
             yield
         finally:
             self._stop()
+
+
+def _sha256(decides: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
 
 def summary(report: TakeReport) -> str:

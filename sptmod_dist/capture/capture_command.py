@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from jsonargparse import ArgumentParser
 
 from sptmod_dist.cli import PROGRAM
 from sptmod_dist.command_options import parse, plain_parser
+from sptmod_dist.data.locks import locked
 from sptmod_dist.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ def parser() -> ArgumentParser:
     parser.add_argument(
         "what",
         help="plugin: Compressor, FILE.vst3; command: 'PROGRAM {input} … {CONTROL} … {output}'; "
-        "recordings: a folder with a file a take, or one long file; play: the WAV file to write",
+        "recordings: a folder with a file a take, named by its id or number, or one long file; "
+        "play: the WAV file to write",
     )
     parser.add_argument("--takes", metavar="A-B", help="only these of the plan, such as 1-80")
     parser.add_argument("--stimulus", metavar="FOLDER", help="of the stimuli; SESSION/stimulus")
@@ -57,7 +60,9 @@ def parser() -> ArgumentParser:
     parser.add_argument("--pause", type=float, help=f"seconds before a take to play; {PAUSE:g}")
     parser.add_argument("--hardware", metavar="TEXT", help="what was recorded, for the manifest")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace takes of another device, or the file"
+        "--overwrite",
+        action="store_true",
+        help="replace takes of another device or recording, or the file",
     )
     parser.add_argument("--fraction", action="store_true", help="remove parts of a sample, too")
     parser.add_argument("--polarity", action="store_true", help="turn what comes out inverted")
@@ -109,18 +114,37 @@ def _play(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> 
     print(
         f"Wrote {path}, and this list beside it. Play it through the device, record what comes "
         f"out in one file at {stimuli.rate} Hz, and give it to `capture {options.session} "
-        "recordings FILE`."
+        f"recordings FILE{f' --takes {options.takes}' if options.takes else ''}`."
     )
     return 0
 
 
 def _record(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> int:
+    with _alone(Path(options.session)):
+        return _record_alone(options, plan, takes, stimuli)
+
+
+@contextmanager
+def _alone(session: Path) -> Iterator[None]:
+    """Against another capture of the session, which would mix its takes with ours."""
+    try:
+        with locked(session / ".lock", wait=False):
+            yield
+    except BlockingIOError:
+        raise UserError(
+            f"another capture is at work in {session}; wait for its end, or end it first."
+        ) from None
+
+
+def _record_alone(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> int:
     from sptmod_dist.capture.capture import Alignment, Capture
     from sptmod_dist.capture.session import Session
     from sptmod_dist.capture.session_report import finish
 
     device = _device(options, plan, takes, stimuli)
     print(f"Recording {len(takes)} takes: {device.describe()}.")
+    for line in getattr(device, "assignment", list)():
+        print(f"    {line}")
     absent = getattr(device, "missing", ())
     there = [take for take in takes if take not in absent]
     session = Session(options.session, plan)
@@ -129,13 +153,13 @@ def _record(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -
     capture = Capture(session, device, stimuli, alignment)
     capture.run(there, workers, options.overwrite)
     missing = [take for take in absent if take in session.missing()]
+    sound = finish(session, device.describe(), stimuli.rate, capture.sketches, workers)
     if missing:
         names = ", ".join(take.id for take in missing)
         raise UserError(
             f"{options.what} has no file for {len(missing)} of {len(takes)} takes: {names}; the "
             "others are done: record these, and run the same command again."
         )
-    sound = finish(session, device.describe(), stimuli.rate, capture.sketches, workers)
     return 0 if sound else UserError.code
 
 

@@ -89,7 +89,13 @@ class CommandDevice:
                     f"take {take.number} ({take.id}): the command ended well and wrote nothing to "
                     "{output}; correct the command."
                 )
-            return Wet(*audio_files.read(wet))
+            try:
+                return Wet(*audio_files.read(wet))
+            except UserError:
+                raise UserError(
+                    f"take {take.number} ({take.id}): the command ended well, and what it wrote to "
+                    "{output} is no audio that can be read; let it write a WAV file."
+                ) from None
 
     def describe(self) -> str:
         """The command, and what is known of the program."""

@@ -15,13 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from sptmod_dist.data.controls import Control, unique_controls
 from sptmod_dist.data.documents import check_keys
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
-from sptmod_dist.yaml_files import read_mapping
+from sptmod_dist.yaml_files import dump, read_mapping
 
 FORMAT = "sptmod-controls-1"
 
@@ -45,5 +43,5 @@ def write_controls(path: str | Path, controls: Sequence[Control]) -> None:
     """Write such a file, whole or not at all."""
     top = {"format": FORMAT, "controls": [control.to_dict() for control in controls]}
     with atomic_write(path) as temporary:
-        text = yaml.safe_dump(top, sort_keys=False, allow_unicode=True, default_flow_style=None)
+        text = dump(top, default_flow_style=None)
         temporary.write_text(text, encoding="utf-8")

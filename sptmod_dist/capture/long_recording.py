@@ -22,6 +22,8 @@ from sptmod_dist.errors import UserError
 
 MARGIN_SECONDS = 0.25
 """Kept before and after what the layout says; a device's tail."""
+_SHOWN = 8
+"""Takes whose places are told."""
 TOLERANCE = 2e-3
 """By which the distance of two markers may be off: a bad clock is far better."""
 _SPARE = 8
@@ -149,18 +151,25 @@ def _complaint(
     if len(whole) > len(takes):
         return f"{fact} in the plan; cut out what was repeated, or check --takes."
     places = [found.start.position / layout.rate for found in whole if found.start]
-    gap = _widest_gap(places)
-    after = "" if gap is None else f", the widest gap is after take {takes[gap].number}, at " + (
-        clock(places[gap])
-    )
-    return f"{fact}{after}; record what is missing, or say with --takes which it holds."
+    begin = f", which begin at {_listed([clock(place) for place in places])}" if places else ""
+    gap = _gap(places)
+    after = "" if gap is None else f"; one seems to be missing after {clock(places[gap])}"
+    return f"{fact}{begin}{after}; record what is missing, or say with --takes which it holds."
 
 
-def _widest_gap(places: Sequence[float]) -> int | None:
-    """Behind which take the next one begins latest."""
-    if len(places) < 2:
+def _listed(places: Sequence[str]) -> str:
+    if len(places) > _SHOWN:
+        return f"{', '.join(places[: _SHOWN - 1])} … {places[-1]}"
+    return ", ".join(places)
+
+
+def _gap(places: Sequence[float]) -> int | None:
+    """Behind which take the next one begins later by far than it usually does."""
+    if len(places) < 3:
         return None
-    return int(np.argmax(np.diff(places)))
+    apart = np.diff(places)
+    widest = int(np.argmax(apart))
+    return widest if apart[widest] > 1.6 * apart.min() else None
 
 
 def _cut(path: Path, first: int, frames: int) -> np.ndarray:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,8 @@ class RecordedFiles:
         about: what was recorded, for people.
 
     Raises:
-        UserError: two files for a take, or no file for any.
+        UserError: two files for a take, one file for two, a number that no take has, or no file
+            for any.
     """
 
     latency: int | None = None
@@ -37,12 +38,17 @@ class RecordedFiles:
     def __init__(self, folder: str | Path, takes: Sequence[Take], about: str = "") -> None:
         self.folder, self._about = Path(folder), about
         self._files = _files_of(self.folder, takes)
+        _check_left(self.folder, self._files, takes)
         self.missing = tuple(take for take in takes if take.id not in self._files)
         if len(self.missing) == len(takes):
             raise UserError(
                 f"{folder} holds no recording whose name has a take's id or number; name them "
                 f"like {takes[0].id}.wav."
             )
+
+    def assignment(self) -> list[str]:
+        """Which file is which take's, a line each."""
+        return [f"{file.name} -> {name}" for name, file in self._files.items()]
 
     def check(self, takes: Sequence[Take]) -> None:
         """Open every file's header.
@@ -83,9 +89,26 @@ def _files_of(folder: Path, takes: Sequence[Take]) -> dict[str, Path]:
                 f"take {take.number} ({take.id}) has {len(found)} files in {folder}: "
                 f"{', '.join(file.name for file in found)}; keep one there."
             )
+        if found and found[0] in chosen.values():
+            raise UserError(
+                f"{folder / found[0].name} could be of several takes; name it by one take's id, "
+                f"like {take.id}{found[0].suffix}."
+            )
         if found:
             chosen[take.id] = found[0]
     return chosen
+
+
+def _check_left(folder: Path, chosen: Mapping[str, Path], takes: Sequence[Take]) -> None:
+    """Numbers count from 1: a file of take 0 means that all are counted otherwise."""
+    numbers = {take.number for take in takes}
+    for file in sorted(folder.iterdir()):
+        number = _number(file.stem) if file.suffix.lower() in SUFFIXES else None
+        if file not in chosen.values() and number == 0 and 0 not in numbers:
+            raise UserError(
+                f"{file} has the number 0 and takes are counted from 1: name the files by the "
+                f"takes' ids, like {takes[0].id}{file.suffix}, or by their numbers in the plan."
+            )
 
 
 def _has_id(stem: str, name: str) -> bool:

@@ -47,7 +47,9 @@ class Session:
         self._left: set[str] = set()
         self._lock = threading.Lock()
 
-    def begin(self, device: str, digests: Mapping[str, str]) -> list[Take]:
+    def begin(
+        self, device: str, digests: Mapping[str, str], planned: Mapping[str, str]
+    ) -> list[Take]:
         """Which takes are to be recorded now: those that are missing or out of date.
 
         What says that all are there, the manifest, leaves when one is not.
@@ -56,6 +58,7 @@ class Session:
             device: as it describes itself.
             digests: of the takes that are asked for, by id: of all that decides what they sound
                 like.
+            planned: of all takes, by id: of what the plan says of them.
         """
         for folder in (self.dry, self.wet, self.checks):
             folder.mkdir(exist_ok=True)
@@ -63,7 +66,8 @@ class Session:
         for take in self.plan.takes:
             entry = self.done(take)
             wanted = digests.get(take.id)
-            if entry and (entry["digest"] == wanted or (not wanted and entry["device"] == device)):
+            same = entry and entry.get("planned") == planned[take.id] and entry["device"] == device
+            if entry and same and wanted in (None, entry["digest"]):
                 self._held[entry["dry"]] = entry["dry_digest"]
             else:
                 self._left.add(take.id)
@@ -92,6 +96,7 @@ class Session:
         take: Take,
         device: str,
         digest: str,
+        planned: str,
         dry: np.ndarray,
         wet: np.ndarray,
         rate: int,
@@ -101,7 +106,7 @@ class Session:
 
         Args:
             take: of the plan.
-            device, digest: as for `begin`.
+            device, digest, planned: as for `begin`.
             dry, wet: aligned.
             rate: in Hz.
             found: what the check says, for `results`.
@@ -121,6 +126,7 @@ class Session:
                 "take": take.id,
                 "device": device,
                 "digest": digest,
+                "planned": planned,
                 "bytes": {f.relative_to(self.folder).as_posix(): f.stat().st_size for f in files},
                 "dry": dry_file.name,
                 "dry_digest": dry_digest,
@@ -146,7 +152,10 @@ class Session:
         for take in self.plan.takes:
             dry, wet = self.files(take)
             items.append(Item(take.id, dry, None, wet, dict(take.settings), ""))
-        Manifest(self.manifest, rate, device, self.plan.controls, tuple(items)).write(
+        found = self.results(self.plan.takes).values()
+        may_clip = any(each.get("clipping_at") is not None for each in found)
+        controls = self.plan.controls
+        Manifest(self.manifest, rate, device, controls, tuple(items), may_clip).write(
             self.manifest, items_file="items.csv"
         )
         return Manifest.read(self.manifest)

@@ -62,10 +62,9 @@ def finish(
     else:
         session.write_manifest(rate, device)
         say(conclusion(reports, together))
-        say(
-            f"Wrote {session.manifest}: {len(takes)} items; `sptmod-dist split {session.manifest}` "
-            "divides them."
-        )
+        sound = overall(reports, together) != "unfit"
+        then = f"; `sptmod-dist split {session.manifest}` divides them" if sound else ""
+        say(f"Wrote {session.manifest}: {len(takes)} items{then}.")
     return overall(reports, together) != "unfit"
 
 

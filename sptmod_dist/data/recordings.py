@@ -13,20 +13,22 @@ not know of models, windows or shards.
       - {id: a2, input: a.wav, output: a-ratio2.wav, controls: {ratio: 2}, split: train}
 
 Paths are relative to the manifest's folder and never leave it; `sidechain:` may name a third file.
-Where `split` is missing, the items are still to be divided.
+Where `split` is missing, the items are still to be divided. `may_clip: true` says that waves which
+are flat at full scale are the device's own; a fold has `divided_from:`, what it was made of.
 Snapshots and grids of controls: DAFx25, section on data.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
-import yaml
 
 from sptmod_dist import audio
 from sptmod_dist.data.controls import Control, Setting, normalised_vector, unique_controls
@@ -35,7 +37,7 @@ from sptmod_dist.data.item_tables import read_table, write_table
 from sptmod_dist.data.recording_checks import check_clean, check_fits, check_heard
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
-from sptmod_dist.yaml_files import read_mapping
+from sptmod_dist.yaml_files import dump, read_mapping
 
 FORMAT = "sptmod-recordings-1"
 SPLITS = ("train", "validation", "test")
@@ -63,6 +65,10 @@ class Manifest:
     device: str
     controls: tuple[Control, ...]
     items: tuple[Item, ...]
+    may_clip: bool = False
+    """Whether waves that are flat at full scale are the device's own, and not a converter's."""
+    divided_from: dict[str, str] | None = None
+    """Of a fold: `file`, the manifest beside it that was divided, and its `digest` at that time."""
 
     @classmethod
     def read(cls, path: str | Path) -> Manifest:
@@ -76,7 +82,7 @@ class Manifest:
         top = check_keys(
             read_mapping(path),
             ("format", "sample_rate", "device", "controls", "items"),
-            (),
+            ("may_clip", "divided_from"),
             str(path),
         )
         if top["format"] != FORMAT:
@@ -88,7 +94,21 @@ class Manifest:
         items = [_item(path, entry, where, controls) for where, entry in entries]
         _check_apart(path, items)
         device = _text(top["device"], "device", str(path))
-        return cls(path, _rate(path, top["sample_rate"]), device, controls, tuple(items))
+        may_clip = top.get("may_clip", False)
+        if not isinstance(may_clip, bool):
+            raise UserError(f"{path}: may_clip is {brief(may_clip)}; write true or false.")
+        rate = _rate(path, top["sample_rate"])
+        divided_from = top.get("divided_from")
+        _check_divided(path, divided_from)
+        return cls(path, rate, device, controls, tuple(items), may_clip, divided_from)
+
+    @property
+    def digest(self) -> str:
+        """Of all that it says of its items but for their splits."""
+        entries = [_item_dict(replace(item, split=""), self.path.parent) for item in self.items]
+        controls = [control.to_dict() for control in self.controls]
+        says = json.dumps([self.sample_rate, controls, entries], sort_keys=True)
+        return hashlib.sha256(says.encode()).hexdigest()
 
     def write(self, path: str | Path, items_file: str | None = None) -> None:
         """Write the manifest as YAML, whole or not at all, into the folder of its recordings.
@@ -104,11 +124,13 @@ class Manifest:
             "sample_rate": self.sample_rate,
             "device": self.device,
             "controls": [control.to_dict() for control in self.controls],
+            **({"may_clip": True} if self.may_clip else {}),
+            **({"divided_from": self.divided_from} if self.divided_from else {}),
             "items": items_file or entries,
         }
         with atomic_write(path) as temporary:
             temporary.write_text(
-                yaml.safe_dump(top, sort_keys=False, allow_unicode=True), encoding="utf-8"
+                dump(top), encoding="utf-8"
             )
             if items_file is not None:  # in place just before the manifest that names it
                 write_table(path.parent / items_file, entries, [c.name for c in self.controls])
@@ -135,7 +157,7 @@ def load_item(manifest: Manifest, item: Item) -> Recording:
         UserError: a file that cannot be read, another rate than the manifest's, lengths or channels
             that differ, a NaN or infinite sample, clipping, or silence.
     """
-    dry, wet = _load(manifest, item.input), _load(manifest, item.output)
+    dry, wet = _load(manifest, item.input), _load(manifest, item.output, manifest.may_clip)
     if dry.shape[0] != wet.shape[0]:
         raise UserError(
             f"{item.output} has {wet.shape[0]} channels and its input {item.input} has "
@@ -152,7 +174,7 @@ def load_item(manifest: Manifest, item: Item) -> Recording:
     return Recording(dry, wet, normalised_vector(manifest.controls, item.settings))
 
 
-def _load(manifest: Manifest, path: Path) -> np.ndarray:
+def _load(manifest: Manifest, path: Path, may_clip: bool = False) -> np.ndarray:
     rate = audio.info(path).rate
     if rate != manifest.sample_rate:
         raise UserError(
@@ -160,8 +182,21 @@ def _load(manifest: Manifest, path: Path) -> np.ndarray:
             f"{manifest.sample_rate} Hz; resample the file or correct the manifest."
         )
     samples, _ = audio.read(path)
-    check_clean(path, samples, rate)
+    check_clean(path, samples, rate, may_clip)
     return samples
+
+
+def _check_divided(path: Path, divided_from: Any) -> None:
+    """Refuse a fold whose manifest has been written anew: its files may hold other settings."""
+    if divided_from is None:
+        return
+    entry = check_keys(divided_from, ("file", "digest"), (), f"{path}, divided_from")
+    whole = path.parent / _text(entry["file"], "file", f"{path}, divided_from")
+    if whole.is_file() and Manifest.read(whole).digest != entry["digest"]:
+        raise UserError(
+            f"{path} divides another {whole.name} than the one that stands beside it, so its "
+            f"settings may be wrong: divide that anew with `sptmod-dist split {whole} --overwrite`."
+        )
 
 
 def _entries(

@@ -182,10 +182,12 @@ def write_folds(manifest: Manifest, paths: Sequence[Path], folds: Sequence[Seque
         paths: in its folder, one a fold.
         folds: each item's split, in each fold.
     """
+    whole = {"file": manifest.path.name, "digest": manifest.digest}
     with ExitStack() as files:  # renamed in the end
         for path, splits in zip(paths, folds, strict=True):
             items = tuple(replace(i, split=s) for i, s in zip(manifest.items, splits, strict=True))
-            replace(manifest, items=items).write(files.enter_context(atomic_write(path)))
+            fold = replace(manifest, items=items, divided_from=whole)
+            fold.write(files.enter_context(atomic_write(path)))
 
 
 def ratios_of(text: str) -> list[float]:

@@ -1,49 +1,45 @@
 """Evaluation: a run's effect, streamed over recordings that it never saw, beside what is simpler.
 
-Each item runs from start to end as in use (ST). Its ESR stands beside that of the best static gain,
-chosen for each item with the target known: a hard baseline for a compressor. Results go to
-RUN/evaluation. It knows runs and sets of items, not how either is made.
+Each item runs from start to end as in use (ST). Beside the model stand the best static gain, chosen
+for each item with the target known: a hard baseline for a compressor; and the input as it is.
+Results go to RUN/evaluation. It knows runs and items, not how either is made or what is measured.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
 
 from sptmod_dist import audio
-from sptmod_dist.data.controls import Setting, shown
-from sptmod_dist.data.geometry import Geometry
-from sptmod_dist.data.places import is_pipe
-from sptmod_dist.data.remote import open_source
-from sptmod_dist.data.shard_index import Item
-from sptmod_dist.data.shards import Sequence, ShardSet
+from sptmod_dist.data.controls import Setting
+from sptmod_dist.data.shards import Sequence as Audio
 from sptmod_dist.errors import UserError
+from sptmod_dist.infer.eval_aliasing import measure_aliasing
+from sptmod_dist.infer.eval_figures import LEVEL_CURVE, draw_figures
+from sptmod_dist.infer.eval_folder import JSON_NAME, evaluation_folder, safe_name
+from sptmod_dist.infer.eval_items import ShardItems, Subjects
+from sptmod_dist.infer.eval_measures import Levels, measure
+from sptmod_dist.infer.eval_report import write_report
+from sptmod_dist.infer.eval_tables import write_csv, write_json
+from sptmod_dist.infer.eval_windows import Windowed
 from sptmod_dist.infer.evaluation import (
-    LEVELS,
     LISTENING,
-    Errors,
+    Aliasing,
     Evaluation,
     ItemResult,
     chosen,
-    write_json,
 )
-from sptmod_dist.infer.level_plot import CurvePair, draw
 from sptmod_dist.infer.load import Model, load_model
+from sptmod_dist.infer.pairs import Pairs
 from sptmod_dist.infer.stream import stream_whole
 from sptmod_dist.losses import Loss
-from sptmod_dist.metrics import (
-    best_static_gain,
-    energy,
-    error_energy,
-    frame_levels,
-    level_curve,
-)
+
+REPORT, ITEMS = "report.md", "items.csv"
 
 
 def evaluate(
@@ -51,131 +47,100 @@ def evaluate(
     shards: str | Path | None = None,
     out: Path | None = None,
     checkpoint: Literal["best", "last"] = "best",
+    pairs: Path | None = None,
+    settings: Mapping[str, Setting] | None = None,
 ) -> Evaluation:
-    """Measure a run on a set of whole items and write evaluation.json, a plot and an example.
+    """Measure a run on whole items and write a report, tables, figures and an example.
 
     Args:
         run: the run's folder.
         shards: a validation or test set; the run's own test set (`data.test`) if None.
-        out: where results go; RUN/evaluation if None. Earlier results there are replaced.
+        out: where results go; RUN/evaluation if None. Earlier results there are replaced, other
+            files are not touched.
         checkpoint: which of the run's.
+        pairs: in place of a set, a folder of pairs or a manifest.
+        settings: of controls, for pairs that have no manifest.
 
     Raises:
-        UserError: no such run or set, or a set that was made for another model.
+        UserError: no such run, set or folder, or one that does not fit to the model.
     """
+    if pairs is not None and shards is not None:
+        raise UserError("--pairs and --shards are two sources: give one of them")
+    if settings and pairs is None:
+        raise UserError("--control says the settings of --pairs, which is missing; give both")
     model = load_model(run, checkpoint)
-    items = _open(model, run, shards)
-    out = out or run / "evaluation"
-    out.mkdir(parents=True, exist_ok=True)
-    results = tuple(_over_items(model, items, out))
-    evaluation = Evaluation(out, model.source.name, results)
-    write_json(out / "evaluation.json", evaluation, items.fingerprint)
+    subjects: Subjects
+    if pairs is None:
+        subjects = ShardItems(model, run, shards)
+    else:
+        subjects = Pairs(model, pairs, settings or {})
+    return evaluate_items(model, subjects, out or run / "evaluation")
+
+
+def evaluate_items(model: Model, subjects: Subjects, out: Path) -> Evaluation:
+    """Measure a loaded model on items and write everything to `out`, whole or not at all."""
+    with evaluation_folder(out, (JSON_NAME, REPORT, ITEMS, LEVEL_CURVE)) as folder:
+        results, levels = _over_items(model, subjects, folder)
+        aliasing = measure_aliasing(model, subjects.subjects)
+        evaluation = Evaluation(
+            out,
+            model.source.name,
+            tuple(_with_aliasing(result, aliasing) for result in results),
+            subjects.source,
+            subjects.fingerprint,
+            model.sample_rate,
+            model.controls,
+            aliasing,
+        )
+        captions = draw_figures(folder, evaluation, levels)
+        write_report(folder / REPORT, evaluation, captions)
+        write_csv(folder / ITEMS, evaluation)
+        names = sorted([*(path.name for path in folder.iterdir()), JSON_NAME])
+        write_json(folder / JSON_NAME, evaluation, names)
     return evaluation
 
 
-def _open(model: Model, run: Path, shards: str | Path | None) -> ShardSet:
-    data = model.config.data
-    where = shards or data.test
-    if not where:
-        raise UserError(f"{run} names no test set (data.test): give a set with --shards")
-    if shards is None and is_pipe(where):  # a run may come from anybody
-        raise UserError(
-            f"data.test of {run} is a command, which is not run out of a run's folder: give the "
-            "set with --shards"
-        )
-    items = ShardSet.of(open_source(where, data.cache_folder, data.cache_gigabytes))
-    items.require(_needed(model, items.geometry))
-    items.item(0)  # refuses a set of pieces before anything is written
-    return items
-
-
-def _needed(model: Model, has: Geometry) -> Geometry:
-    """Whole items serve any lengths; rate, channels and controls must be the model's."""
-    return replace(
-        has,
-        sample_rate=model.sample_rate,
-        input_channels=model.architecture.input_channels,
-        sidechain_channels=model.architecture.sidechain_channels,
-        controls=model.controls,
-    )
-
-
-class _Levels(NamedTuple):
-    """Frame levels [K] of what steers, of the target and of the model."""
-
-    input: np.ndarray
-    target: np.ndarray
-    model: np.ndarray
-
-
-def _over_items(model: Model, items: ShardSet, out: Path) -> Iterator[ItemResult]:
-    """Stream every item once, for all that is made of it; the plot comes last."""
-    loss, levels = Loss(model.config.loss), {}
-    example = chosen(items.items, LISTENING)[0].id
-    for number, item in enumerate(items.items):
-        recording = items.item(number)
+def _over_items(
+    model: Model, subjects: Subjects, folder: Path
+) -> tuple[list[ItemResult], dict[str, Levels]]:
+    """Read every item once, for all that is made of it."""
+    loss = Loss(model.config.loss)
+    windowed = Windowed(model, loss)
+    results, levels = [], {}
+    example = chosen(subjects.subjects, LISTENING)[0].id
+    for number, subject in enumerate(subjects.subjects):
+        recording = subjects.read(number)
         prediction = _predict(model, recording)
-        if item.id == example:
-            _write_example(out, item.id, recording, prediction, model.sample_rate)
-        levels[item.id] = _levels(recording, prediction, model.sample_rate)
-        yield _result(loss, item, recording, prediction)
-    draw(out / "level_curve.png", _curves(items.items, levels))
+        if subject.id == example:
+            _write_example(folder, subject.id, recording, prediction, model.sample_rate)
+        windows = windowed.measure(recording)
+        result, levels[subject.id] = measure(
+            subject, recording, prediction, loss, model.sample_rate, windows
+        )
+        results.append(result)
+    return results, levels
 
 
-def _predict(model: Model, recording: Sequence) -> np.ndarray:
+def _predict(model: Model, recording: Audio) -> np.ndarray:
     """The streamed output [C, T]."""
     x, controls = (torch.from_numpy(a)[None] for a in (recording.input, recording.controls))
     return stream_whole(model.effect, x, controls)[0].float().numpy()
 
 
-def _result(loss: Loss, item: Item, recording: Sequence, prediction: np.ndarray) -> ItemResult:
-    target = recording.output
-    plain = recording.input[: len(target)]
-    static = best_static_gain(plain, target)
-    terms = loss(*(torch.from_numpy(a)[None] for a in (prediction, target)))
-    errors = Errors(
-        unprocessed=error_energy(plain, target),
-        static_gain=static.error,
-        model=error_energy(prediction, target),
-        target=energy(target),
-    )
-    values = {name: float(value) for name, value in terms._asdict().items()}
-    return ItemResult(item.id, item.settings, target.shape[-1], static.gain, values, errors)
-
-
-def _levels(recording: Sequence, prediction: np.ndarray, rate: int) -> _Levels:
-    audio_channels = len(recording.output)
-    steering = recording.input[audio_channels:]  # the sidechain, where there is one
-    if not len(steering):
-        steering = recording.input
-    return _Levels(*(frame_levels(a, rate) for a in (steering, recording.output, prediction)))
-
-
-def _curves(items: Iterable[Item], levels: Mapping[str, _Levels]) -> dict[str, CurvePair]:
-    """Both curves for each setting of the controls, over all its items together."""
-    by_setting: dict[str, list[_Levels]] = {}
-    for item in chosen(items, LEVELS):
-        by_setting.setdefault(_in_words(item.settings), []).append(levels[item.id])
-    curves = {}
-    for setting, parts in by_setting.items():
-        steering, target, model = (np.concatenate(column) for column in zip(*parts, strict=True))
-        curves[setting] = CurvePair(level_curve(steering, target), level_curve(steering, model))
-    return curves
-
-
-def _in_words(settings: Mapping[str, Setting]) -> str:
-    return ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
+def _with_aliasing(result: ItemResult, found: tuple[Aliasing, ...]) -> ItemResult:
+    """The item with what tones become under its own setting, where that was probed."""
+    there = (one.worst_db for one in found if one.settings == result.settings)
+    return replace(result, aliasing_db=next(there, None))
 
 
 def _write_example(
-    out: Path, name: str, recording: Sequence, prediction: np.ndarray, rate: int
+    out: Path, name: str, recording: Audio, prediction: np.ndarray, rate: int
 ) -> None:
     """Three files to listen to, in floats: nothing is clipped."""
-    safe = re.sub(r"[^\w.+=-]", "_", name)  # a set may come from anywhere
     plain = recording.input[: len(recording.output)]
     for what, signal in (
         ("input", plain),
         ("target", recording.output),
         ("prediction", prediction),
     ):
-        audio.write(out / f"{safe}-{what}.wav", signal, rate, "FLOAT")
+        audio.write(out / f"{safe_name(name)}-{what}.wav", signal, rate, "FLOAT")

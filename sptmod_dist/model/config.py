@@ -11,6 +11,7 @@ from typing import Literal
 
 from sptmod_dist.errors import UserError
 from sptmod_dist.model.lengths import LengthPlan, lookback_samples, plan_lengths
+from sptmod_dist.model.rows import BlockRow, LookbackRow, block_rows, lookback_rows
 
 Pooling = Literal["max", "average"]
 Cell = Literal["LSTM", "GRU"]
@@ -93,9 +94,14 @@ class SPNConfig:
         """Samples of the past that it reads."""
         return lookback_samples(self.kernel_sizes, self.dilations, self.strides, self.poolings)
 
+    def rows(self) -> tuple[LookbackRow, ...]:
+        """The lookback block by block, for tables."""
+        stack = (self.kernel_sizes, self.dilations, self.strides, self.poolings)
+        return tuple(lookback_rows(self.lookback_length, *stack))
+
 
 class EffectConfig:
-    """What the configs of all effect networks have; `frame` and `plan` are each one's own."""
+    """What the configs of all effect networks have; `frame`, `plan`, `rows` are each one's own."""
 
     input_channels: int
     sidechain_channels: int
@@ -221,6 +227,11 @@ class SPTModConfig(EffectConfig):
         lookback = self.spn.lookback_length if self.spn else 0
         return plan_lengths(target_length, self.consumed, self.pooling_size, lookback)
 
+    def rows(self, target_length: int) -> tuple[BlockRow, ...]:
+        """The plan block by block, for tables: each pools, and steers the audio."""
+        plan = self.plan(target_length)
+        return block_rows(plan, self.kernel_sizes, self.dilations, self.pooling_size)
+
 
 @dataclass(frozen=True)
 class TCNConfig(EffectConfig):
@@ -275,6 +286,11 @@ class TCNConfig(EffectConfig):
             modulation_crops=(0,) * self.n_blocks,
             audio_crops=(0,) * self.n_blocks,
         )
+
+    def rows(self, target_length: int) -> tuple[BlockRow, ...]:
+        """The plan block by block, for tables: the last one gives the gain."""
+        plan = self.plan(target_length)
+        return block_rows(plan, self.kernel_sizes, self.dilations, each_steers=False)
 
 
 ModelConfig = SPTModConfig | TCNConfig

@@ -62,6 +62,8 @@ def run(argv: Sequence[str]) -> int:
 def _check_options(options: Any) -> None:
     if (options.fraction or options.polarity) and not options.fix:
         raise UserError("--fraction and --polarity say how to --fix; add --fix FOLDER")
+    if options.out and options.fix and Path(options.out).resolve() == Path(options.fix).resolve():
+        raise UserError("--out and --fix name one folder; give each its own")
     if options.workers is not None and options.workers < 1:
         raise UserError(f"--workers is {options.workers}, but must be 1 or more")
     audio_alone = Path(options.first).suffix.lower() in (".wav", ".flac", ".aif", ".aiff", ".ogg")

@@ -20,7 +20,7 @@ from sptmod_dist.data.recordings import Item, Manifest
 from sptmod_dist.errors import UserError
 from sptmod_dist.quality.align import align
 from sptmod_dist.quality.findings import Finding
-from sptmod_dist.quality.judge import lossy
+from sptmod_dist.quality.judge import lossy, may_clip
 from sptmod_dist.quality.picture import Curves, make_curves
 from sptmod_dist.quality.set_check import Entry
 from sptmod_dist.quality.sketch import make_sketch
@@ -136,6 +136,8 @@ def report_of(manifest: Manifest, item: Item, recorded: Recorded) -> TakeReport:
         what = f"The sidechain has {key.shape[1]} samples and the dry {recorded.dry.shape[1]}."
         told.append(Finding("fault", what, "Cut both to the same length, from the same start."))
     told += lossy(audio.info(item.output).subtype)
+    if manifest.may_clip:
+        report = may_clip(report)
     return replace(report, findings=(*told, *report.findings))
 
 

@@ -16,6 +16,7 @@ _BESIDE = 5  # frames a side that show how it should be
 _ABRUPT = 0.03  # of the gain's power beside it, within two frames
 _EVEN = 0.25  # before that
 _SHUT, _NEAR, _OFTEN = 0.01, 4.0, 0.01
+_BELOW = 0.9
 _WELL_HEARD = 1e-6
 _STEADY = 0.02  # the dry's power in the dropout, of that beside it
 _HEARD = 1e-8
@@ -74,7 +75,12 @@ def _is_cut(
         return False
     if not (heard[before].all() and heard[after].all()):
         return False
-    inside = frames.least[first:last] / frames.dry[first:last]
+    run = slice(first, last)
+    inside = frames.least[run] / frames.dry[run]
+    around = max(frames.highest[before].max(), frames.highest[after].max())
+    held = frames.highest[run].max() < _BELOW * around  # else it is a clipped wave's flat top
+    if held and frames.dry_moving[run].min() > _HEARD:
+        inside = np.minimum(inside, frames.moving[run] / frames.dry_moving[run])
     sides = float(np.median(gain[before])), float(np.median(gain[after]))
     sudden = gain[first - 2] > _EVEN * sides[0] and gain[last + 1] > _EVEN * sides[1]
     beside = max(np.median(frames.dry[before]), np.median(frames.dry[after]))

@@ -106,7 +106,7 @@ def _fill(
             made.append(files.store(fixed, manifest.sample_rate))
     if not made:
         raise UserError(f"no take can be used, so nothing is written to {folder}.")
-    copy = replace(manifest, path=folder / "manifest.yaml", items=tuple(made))
+    copy = replace(manifest, path=folder / "manifest.yaml", items=tuple(made), divided_from=None)
     copy.write(copy.path, items_file="items.csv")
     say(f"Wrote {copy.path}: {len(made)} items, aligned.")
     return len(manifest.items) - len(made)

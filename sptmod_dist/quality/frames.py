@@ -36,8 +36,12 @@ class Frames:
     rate: int
     dry: np.ndarray
     wet: np.ndarray
+    dry_moving: np.ndarray
+    """The dry's without each frame's mean."""
     moving: np.ndarray
     """The wet's without each frame's mean: what stands still, at whatever value, has none."""
+    highest: np.ndarray
+    """The squares of the wet's peaks."""
     least: np.ndarray
     """The wet's with its offset or without, whichever is less: a cut may take the offset away."""
 
@@ -49,7 +53,7 @@ class Frames:
     def within(self, start: int, stop: int) -> Frames:
         """The frames of a stretch of the dry."""
         rows = (self.starts >= start) & (self.starts + self.size <= stop)
-        parts = (self.dry, self.wet, self.moving, self.least)
+        parts = (self.dry, self.wet, self.dry_moving, self.moving, self.highest, self.least)
         return Frames(self.starts[rows], self.size, self.rate, *(part[rows] for part in parts))
 
     def silent(self) -> np.ndarray:
@@ -81,15 +85,19 @@ def make_frames(dry: np.ndarray, wet: np.ndarray, rate: int, timing: Timing) -> 
     inside = (places >= 0) & (places + size <= len(wet))
     starts, places = starts[inside], places[inside]
     into, into_mean = _powers(_cut(dry, starts, size))
-    raw, raw_mean = _powers(_cut(wet, places, size))
+    pieces = _cut(wet, places, size)
+    raw, raw_mean = _powers(pieces)
     if len(starts) == 0:
-        return Frames(starts, size, rate, into, raw, raw, raw)
+        return Frames(starts, size, rate, into, raw, into, raw, raw, raw)
+    dry_moving = np.maximum(into - into_mean**2, 0.0)
     silent = _silent(into)
     own = silent.sum() >= TAIL_FRAMES  # then the wet's own offset shows
     out = _without(raw, raw_mean, float(np.median(raw_mean[silent] if own else raw_mean)))
     into = into if own else _without(into, into_mean, float(np.median(into_mean)))
     moving = np.maximum(raw - raw_mean**2, 0.0)
-    return Frames(starts, size, rate, into, out, moving, np.minimum(raw, out))
+    highest = np.square(np.abs(pieces).max(axis=1))
+    least = np.minimum(raw, out)
+    return Frames(starts, size, rate, into, out, dry_moving, moving, highest, least)
 
 
 def offset_of(audio: np.ndarray, rate: int) -> float:

@@ -27,6 +27,9 @@ __all__ = ["Finding", "Step", "TakeReport", "check_take"]
 
 LEAST_SECONDS = 1.0
 
+LOUDEST = 1e3
+"""Of float files: what is louder by 60 dB than full scale is no audio."""
+
 
 def check_take(
     dry: np.ndarray, wet: np.ndarray, rate: int, wet_rate: int | None = None, name: str = ""
@@ -51,7 +54,7 @@ def check_take(
     heard = channels.heard(wet)
     into, out = _mix(dry, heard[0]), _mix(wet, heard[1])
     marked = find_marked(into, out, rate)
-    timing = find_timing(into, out, rate, marked)
+    timing = find_timing(into, out - offset_of(out, rate), rate, marked)
     if timing.method == "none":
         return replace(empty, findings=(*channels.findings, _unrelated(into, out, rate, marked)))
     report = _measured(empty, into, out, marked, timing)
@@ -75,6 +78,10 @@ def _unusable(dry: np.ndarray, wet: np.ndarray, rate: int, wet_rate: int) -> Fin
         what = f"The dry has {rate} Hz and the wet {wet_rate} Hz."
         return Finding("fault", what, "Record both at one rate, or resample one.")
     for side, audio in (("dry", dry), ("wet", wet)):
+        peak = float(np.abs(audio[np.isfinite(audio)]).max(initial=0.0))
+        if peak > LOUDEST:
+            what = f"The {side} is far beyond full scale: its peak is {peak:.3g}."
+            return Finding("fault", what, "Export it again with samples from -1 to 1.")
         if audio.shape[1] < LEAST_SECONDS * rate:
             what = f"The {side} lasts {audio.shape[1] / rate:.2f} s."
             return Finding("fault", what, "Record a second at the least.")

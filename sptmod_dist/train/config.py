@@ -99,12 +99,17 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """When the validation loss is measured, and in what portions."""
+    """When the validation loss is measured, in what portions, and what is shown of it."""
 
     every: int = 500
     """Iterations between two validations at least; they happen at the end of an epoch."""
     windows_at_once: int = 16
     """Windows in one forward pass of the windowed validation; only memory depends on it."""
+    excerpts: int = 3
+    """Validation items that TensorBoard plays and draws at each best validation, where the device
+    moves most: 1 MB each with the defaults; 0: none."""
+    excerpt_seconds: float = 5.0
+    """Length of each."""
 
 
 @dataclass(frozen=True)
@@ -320,6 +325,7 @@ def _check_numbers(config: TrainConfig) -> None:
         "data.stream_buffer": (config.data.stream_buffer, 1),
         "validation.every": (config.validation.every, 1),
         "validation.windows_at_once": (config.validation.windows_at_once, 1),
+        "validation.excerpts": (config.validation.excerpts, 0),
         "stopping.patience": (config.stopping.patience, 1),
         "stopping.max_iterations": (config.stopping.max_iterations, 1),
         "monitor.every": (config.monitor.every, 1),
@@ -340,6 +346,7 @@ def _check_numbers(config: TrainConfig) -> None:
     positive = {
         "optimizer.learning_rate": config.optimizer.learning_rate,
         "optimizer.clip_norm": config.optimizer.clip_norm,
+        "validation.excerpt_seconds": config.validation.excerpt_seconds,
         "checkpoint.minutes": config.checkpoint.minutes,
         "distributed.timeout": config.distributed.timeout,
         "data.cache_gigabytes": config.data.cache_gigabytes,
@@ -348,6 +355,8 @@ def _check_numbers(config: TrainConfig) -> None:
         if number is not None and not (math.isfinite(number) and number > 0):
             raise ConfigError(f"{key} is {number}, but must be greater than 0")
     at_most = {
+        "validation.excerpts": (config.validation.excerpts, 100),
+        "validation.excerpt_seconds": (config.validation.excerpt_seconds, 60.0),
         "data.workers": (config.data.workers, 256),
         "data.cache_gigabytes": (config.data.cache_gigabytes, 1e9),
     }

@@ -7,18 +7,19 @@ kept, and written when it does.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -74,6 +75,18 @@ def _begun(shown: Mapping[str, Any], iteration: int) -> tuple[Tensor, int, int, 
     return total, groups, at, record
 
 
+def _told_before(shown: Mapping[str, Any], iteration: int) -> dict[str, tuple[str, int]]:
+    """What was told once and is still there, with its iteration; from what `flush` gave."""
+    told: dict[str, tuple[str, int]] = {}
+    try:
+        for what, (digest, at) in shown["told"].items():
+            if int(at) < iteration:
+                told[str(what)] = (str(digest), int(at))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+    return told
+
+
 class Monitor:
     """Collect, average and show.
 
@@ -107,6 +120,7 @@ class Monitor:
         self._speed_at = iteration
         self._last = (0.0, 0.0, 0.0)
         self._unsaved: list[tuple[int, dict[str, float]]] = []  # since the last flush
+        self._media: dict[str, tuple[int, Summary]] = {}  # the same, the latest under each tag
         self._lines: list[str] = []  # of metrics.jsonl, that are not
         self._is_full = False
         self._handler = logging.FileHandler(run.log_file(rank))
@@ -116,13 +130,15 @@ class Monitor:
         logger.propagate = False
         self._st = "none yet"
         self._is_main = rank == 0
+        # From here on all that was shown before is void.
+        self.first = iteration + 1 if validated and iteration else iteration
+        self._told = _told_before(begun, self.first)
         self._excepthook, threading.excepthook = threading.excepthook, self._spare_the_traceback
         if self._is_main:
-            first = iteration + 1 if validated else iteration
-            self._writer = self._open(first)
-            if self._shown_at == first:
-                self._write(self._record, first)
-            self._forget_from(first)
+            self._writer = self._open(self.first)
+            if self._shown_at == self.first:
+                self._write(self._record, self.first)
+            self._forget_from(self.first)
         self._bar = tqdm(
             total=total,
             initial=iteration,
@@ -131,6 +147,11 @@ class Monitor:
             mininterval=0.5 if sys.stderr.isatty() else 15,
             dynamic_ncols=True,
         )
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this one writes."""
+        return self._is_main
 
     def _forget_from(self, iteration: int) -> None:
         """Drop the lines of iterations that a resumed run is about to repeat."""
@@ -151,7 +172,7 @@ class Monitor:
             with self._unless_full():
                 self._save()
         shown = {"groups": self._n_groups, "at": self._shown_at, "record": self._record}
-        return {"sum": self._sum.tolist(), **shown}
+        return {"sum": self._sum.tolist(), **shown, "told": dict(self._told)}
 
     def say(self, message: str) -> None:
         """A line for the user, above the bar, and for this rank's log."""
@@ -216,6 +237,33 @@ class Monitor:
             with self._unless_full():
                 self._add(iteration, scalars)
 
+    def tells(self, what: str, content: str, iteration: int) -> bool:
+        """Whether something that is told once has still to be told in this run; then it is.
+
+        Args:
+            content: told again where it is another one.
+        """
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        is_news = self._told.get(what, ("", 0))[0] != digest
+        if is_news:
+            self._told[what] = (digest, iteration)
+        return is_news
+
+    def media(self, iteration: int, shown: Sequence[Summary]) -> None:
+        """Show sounds, pictures and texts, on rank 0.
+
+        Of those that a full disk does not take the latest under each tag are kept: they are large.
+        """
+        self._media |= {summary.value[0].tag: (iteration, summary) for summary in shown}
+        if not self._is_full:
+            with self._unless_full():
+                self._add_media(shown, iteration)
+
+    def _add_media(self, summaries: Sequence[Summary], iteration: int) -> None:
+        writer: Any = self._writer.file_writer  # there is one from the start
+        for summary in summaries:
+            writer.add_summary(summary, iteration)
+
     def _add(self, iteration: int, scalars: dict[str, float]) -> None:
         for tag, value in scalars.items():
             self._writer.add_scalar(tag, value, iteration)
@@ -223,13 +271,17 @@ class Monitor:
     def _save(self) -> None:
         """Bring all that is not on the disk there; after a full disk in a file of its own, since
         the one that it cut takes no more."""
-        if self._is_full and self._unsaved:
-            self._writer = self._open(self._unsaved[0][0])
+        missing = [at for at, _ in (*self._unsaved, *self._media.values())]
+        if self._is_full and missing:
+            self._writer = self._open(min(missing))
             for iteration, scalars in self._unsaved:
                 self._add(iteration, scalars)
+            for iteration, summary in self._media.values():
+                self._add_media([summary], iteration)
         self._writer.flush()
         self._append()
         self._unsaved.clear()
+        self._media.clear()
         self._is_full = False
 
     def _append(self) -> None:
@@ -262,14 +314,8 @@ class Monitor:
     def validation(self, iteration: int, epoch: int, result: Validation, best: bool) -> None:
         """Show and keep a validation's figures."""
         self._st = f"{result.st['total']:.4f}"
-        scalars = {
-            f"validation_{way}/{term}": value
-            for way, terms in asdict(result).items()
-            for term, value in terms.items()
-        }
-        scalars["validation_st/minus_wt"] = result.st["total"] - result.wt["total"]
-        self._write(scalars, iteration)
-        line: dict[str, Any] = {"iteration": iteration, "epoch": epoch, **asdict(result)}
+        self._write(result.scalars(), iteration)
+        line: dict[str, Any] = {"iteration": iteration, "epoch": epoch, **result.to_dict()}
         if self._is_main:
             self._lines.append(json.dumps(line, allow_nan=False) + "\n")
             with self._unless_full():

@@ -94,6 +94,18 @@ class Ranks:
         dist.all_gather(everyone, rows.contiguous())
         return torch.cat(everyone)
 
+    def spread(self, values: Tensor, source: int) -> Tensor:
+        """One rank's tensor on every rank, on the CPU; the others give one of its shape and type.
+
+        Args:
+            source: the rank that has it.
+        """
+        if self.world_size == 1:
+            return values
+        values = values.to(self.device, copy=True)
+        dist.broadcast(values, src=source)
+        return values.cpu()
+
     def agree(self, position: str, error: UserError | None = None) -> None:
         """Check that every rank is about to learn from the same group, and that none has failed.
 

@@ -24,17 +24,19 @@ from sptmod_dist.model.effects import EffectState, build_effect
 from sptmod_dist.model.spn import StatePredictionNetwork, dropout_factors
 from sptmod_dist.tbptt import Schedule, forward
 from sptmod_dist.train.checkpoint import Checkpoint
-from sptmod_dist.train.config import TrainConfig, to_dict
+from sptmod_dist.train.config import TrainConfig, to_dict, to_yaml
 from sptmod_dist.train.data import Data
 from sptmod_dist.train.divergence import Diverged, not_finite
 from sptmod_dist.train.engine import Engine
 from sptmod_dist.train.interrupt import Interrupt
 from sptmod_dist.train.keeper import Keeper
+from sptmod_dist.train.listening import Listener
 from sptmod_dist.train.monitor import Monitor
 from sptmod_dist.train.progress import Progress
 from sptmod_dist.train.resume import begun, taken_up
 from sptmod_dist.train.run_folder import RunFolder
 from sptmod_dist.train.schedule import learning_rate
+from sptmod_dist.train.showing import Showing
 from sptmod_dist.train.validation import Validator
 from sptmod_dist.train.watchdog import Watchdog
 
@@ -58,6 +60,8 @@ class Trainer:
         self.schedule = Schedule(config.model, config.lengths)
         self.loss = Loss(config.loss)
         self.data, self.loader = data.about, data.loader
+        shown = config.validation
+        self.listener = Listener(engine, data.validation, shown.excerpts, shown.excerpt_seconds)
         self.validator = Validator(
             engine,
             data.validation,
@@ -65,6 +69,7 @@ class Trainer:
             self.loss,
             config.validation.windows_at_once,
             config.dtype,
+            self.listener,
         )
 
     def connect(self) -> None:
@@ -98,6 +103,7 @@ class Trainer:
         self._interrupt = Interrupt()
         self.monitor, self._keeper, self._watchdog = self._attendants()
         self.tell("running")
+        self.showing = self._begin_showing()
         try:
             while not (self._stopping or self.finished):
                 # Asked at an epoch's start, where a stop may have come between it and the end.
@@ -292,6 +298,9 @@ class Trainer:
         elif self._is_plateau:
             progress.reductions, progress.reduced_at = progress.reductions + 1, progress.iteration
         self.monitor.validation(progress.iteration, progress.epoch, result, better)
+        with self.monitor.clock.measure("validation"):
+            self._look("showing the excerpts")
+            self.showing.validation(progress.iteration, better)
         if better:
             self._save("best")
         self._save("step")
@@ -343,6 +352,13 @@ class Trainer:
         self.engine.load(saved.weights, saved.moments, saved.averages)
         self.seconds, self._shown = begun(saved.state)
         return found
+
+    def _begin_showing(self) -> Showing:
+        """Who gives TensorBoard what is heard and seen; the settings come first."""
+        run, items = f"{self.config.runs_dir}/{self.config.name}", self.data["fingerprints"]
+        showing = Showing(self.listener, self.monitor, f"{run}, {items['validation']}")
+        showing.settings(to_yaml(self.config))
+        return showing
 
     def _attendants(self) -> tuple[Monitor, Keeper, Watchdog]:
         """Who shows, keeps and watches over the training while it runs."""

@@ -8,18 +8,20 @@ target seen. ST above WT is the SPN's exposure bias; ST is what a listener gets.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from sptmod_dist.data.controls import Control, shown
 from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.infer.stream import stream_whole
 from sptmod_dist.losses import Loss, LossTerms
 from sptmod_dist.model.effects import Effect
 from sptmod_dist.tbptt import Schedule, forward
+from sptmod_dist.train.listening import Listener
 from sptmod_dist.train.ranks import Ranks
 
 Terms = dict[str, float]
@@ -35,6 +37,27 @@ class Validation:
     """Streamed target, over the same windows."""
     st_whole: Terms
     """Streamed target, over whole items."""
+    wt_by_sub_sequence: tuple[Terms, ...]
+    """Windowed target, over each place in a group alone."""
+    st_by_control: Terms
+    """The total of `st` over the items of each bin of each control, see `control_bins`."""
+
+    def scalars(self) -> dict[str, float]:
+        """All of it by TensorBoard's tags."""
+        found = {
+            f"validation_{way}/{term}": value
+            for way in ("wt", "st", "st_whole")
+            for term, value in getattr(self, way).items()
+        }
+        for i, terms in enumerate(self.wt_by_sub_sequence):
+            found |= {f"validation_wt_by_sub_sequence/{term}/{i}": v for term, v in terms.items()}
+        found |= {f"validation_st_by_control/{bin}": v for bin, v in self.st_by_control.items()}
+        found["validation_st/minus_wt"] = self.st["total"] - self.wt["total"]
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
 
 
 def item_terms(
@@ -48,15 +71,31 @@ def item_terms(
 ) -> Tensor:
     """The terms of one item, each way.
 
-    Shape: x [1, C + S, T], y [1, C, T], controls [1, n_params] -> [3 (WT, ST, ST whole), terms].
+    Shape: x [1, C + S, T], y [1, C, T], controls [1, n_params] ->
+    [3 + N (WT, ST, ST whole, then WT of each sub-sequence), terms].
     """
     streamed = stream_whole(cast(Effect, networks["effect"]), x, controls)
+    return streamed_terms(networks, schedule, loss, streamed, x, y, controls, windows_at_once)
+
+
+def streamed_terms(
+    networks: Mapping[str, nn.Module],
+    schedule: Schedule,
+    loss: Loss,
+    streamed: Tensor,
+    x: Tensor,
+    y: Tensor,
+    controls: Tensor,
+    windows_at_once: int,
+) -> Tensor:
+    """As `item_terms`, of an item that is streamed already. Shape: streamed [1, C, T]."""
     rows = _rows(x, y, controls, schedule, windows_at_once)
-    wt = [_windowed(networks, schedule, loss, *row) for row in rows]
+    windows = torch.cat([_windowed(networks, schedule, loss, *row) for row in rows], dim=1)
+    wt = windows.mean(1)  # [N, terms]
     pairs = zip(*(_sub_sequences(signal, schedule) for signal in (streamed, y)), strict=True)
     st = [_terms(loss, prediction, target) for prediction, target in pairs]
     whole = _terms(loss, streamed, y)
-    return torch.stack([torch.cat(wt).mean(0), torch.cat(st).mean(0), whole.mean(0)])
+    return torch.stack([wt.mean(0), torch.cat(st).mean(0), whole.mean(0), *wt])
 
 
 def _terms(loss: Loss, prediction: Tensor, target: Tensor) -> Tensor:
@@ -93,12 +132,13 @@ def _windowed(
     y: Tensor,
     controls: Tensor,
 ) -> Tensor:
+    """The terms of some windows, [N, K, terms]."""
     state, terms = None, []
     for sub in schedule.split(x, y, controls):
         step = forward(networks["effect"], networks.get("spn"), sub, state)
         state = step.state
         terms.append(_terms(loss, step.prediction, sub.target))
-    return torch.cat(terms)
+    return torch.stack(terms)
 
 
 class Validator:
@@ -109,6 +149,7 @@ class Validator:
     Args:
         items: a set of whole items.
         windows_at_once: rows of a windowed batch; bounds the memory.
+        listener: hears each item that this rank streams.
     """
 
     def __init__(
@@ -119,9 +160,10 @@ class Validator:
         loss: Loss,
         windows_at_once: int,
         dtype: torch.dtype,
+        listener: Listener,
     ) -> None:
         self._ranks, self._items, self._schedule, self._loss = ranks, items, schedule, loss
-        self._windows_at_once, self._dtype = windows_at_once, dtype
+        self._windows_at_once, self._dtype, self._listener = windows_at_once, dtype, listener
 
     def run(
         self, networks: Mapping[str, nn.Module], look: Callable[[str], bool]
@@ -146,10 +188,20 @@ class Validator:
                 return None
             table += self._round(networks, first + ranks.rank)
         # Taken once: what follows from these figures is the same decision everywhere.
-        means = ranks.on_main(lambda: [math.fsum(c) / len(table) for c in zip(*table, strict=True)])
+        return ranks.on_main(lambda: self._together(table))
+
+    def _together(self, table: list[list[float]]) -> Validation:
+        """Means over all items, in their order. Shape: table [items, (3 + N) * terms]."""
         names = LossTerms._fields
+        means = [math.fsum(column) / len(table) for column in zip(*table, strict=True)]
         rows = [means[i : i + len(names)] for i in range(0, len(means), len(names))]
-        return Validation(*(dict(zip(names, row, strict=True)) for row in rows))
+        wt, st, st_whole, *parts = (dict(zip(names, row, strict=True)) for row in rows)
+        by_control: dict[str, list[float]] = {}
+        for item, terms in zip(self._items.items, table, strict=True):
+            for bin in control_bins(self._items.geometry.controls, item.controls):
+                by_control.setdefault(bin, []).append(terms[len(names) + names.index("total")])
+        bins = {bin: math.fsum(by_control[bin]) / len(by_control[bin]) for bin in by_control}
+        return Validation(wt, st, st_whole, tuple(parts), dict(sorted(bins.items())))
 
     def _round(self, networks: Mapping[str, nn.Module], mine: int) -> list[list[float]]:
         """One item on each rank, as far as there are any; the terms of all of them, in order."""
@@ -164,7 +216,33 @@ class Validator:
             torch.as_tensor(a)[None].to(self._ranks.device, self._dtype)
             for a in (item.input, item.output, item.controls)
         )
-        terms = item_terms(
-            networks, self._schedule, self._loss, x, y, controls, self._windows_at_once
+        streamed = stream_whole(cast(Effect, networks["effect"]), x, controls)
+        self._listener.hear(index, item, streamed[0])
+        at_once = self._windows_at_once
+        terms = streamed_terms(
+            networks, self._schedule, self._loss, streamed, x, y, controls, at_once
         )
         return terms.flatten().tolist()
+
+
+THIRDS = ("low", "middle", "high")
+
+
+def control_bins(controls: Sequence[Control], vector: Sequence[float]) -> list[str]:
+    """For each control `NAME/BIN`: the position of a switch, or the third of its range that a
+    setting lies in, on the control's own scale.
+
+    Args:
+        controls: of the device.
+        vector: where each stands, 0 … 1.
+    """
+    return [
+        f"{control.name}/{_position(control, place)}"
+        for control, place in zip(controls, vector, strict=True)
+    ]
+
+
+def _position(control: Control, place: float) -> str:
+    if control.scale == "list":
+        return shown(control.at(place))
+    return THIRDS[min(int(len(THIRDS) * place), len(THIRDS) - 1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -249,15 +250,41 @@ def test_a_dry_that_was_cut_otherwise_gets_a_file_of_its_own(tmp_path: Path) -> 
     """Without markers, what a take has in common with its stimulus depends on its delay."""
     plan = plan_of(tmp_path, GAINS)
     session = Session(tmp_path, plan)
-    session.begin("", {take.id: "1" for take in plan.takes})
+    digests = {take.id: "1" for take in plan.takes}
+    session.begin("", digests, digests)
     parts = [content(0)[None, :length] for length in (CONTENT, CONTENT - 5, CONTENT, CONTENT - 5)]
     for take, dry in zip(plan.takes, parts, strict=True):
-        session.store(take, "", "1", dry, dry, RATE, {})
+        session.store(take, "", "1", "1", dry, dry, RATE, {})
     manifest = session.write_manifest(RATE, "a device")
     names = [item.input.name for item in manifest.items]
     assert names == ["stimulus-0.wav", "item-001.wav", "stimulus-0.wav", "item-003.wav"]
     for item, dry in zip(manifest.items, parts, strict=True):
         assert np.abs(load_item(manifest, item).input - dry).max() < 2**-23
+
+
+def test_takes_of_another_plan_count_for_none_whichever_are_asked_for(tmp_path: Path) -> None:
+    plan_of(tmp_path, GAINS)
+    session, _ = capture(tmp_path, Amplifier())
+    session.write_manifest(RATE, "amplifier 1")
+    plan_of(tmp_path, [-6.0, 1.0, -3.0, 3.0])
+    session, _ = capture(tmp_path, Amplifier(), [1])
+    assert [take.id for take in session.missing()] == ["item-001"]
+    assert not session.manifest.exists()
+
+
+def test_a_device_that_clips_is_doubted_and_its_takes_are_data(tmp_path: Path) -> None:
+    plan_of(tmp_path, GAINS)
+    device = Amplifier(lambda audio, gain: np.clip(delayed(gain + 24, 37, audio), -1, 1))
+    session, _ = capture(tmp_path, device)
+    assert "clipped" in session.results(session.plan.takes)["item-003"]["findings"][0]["what"]
+    manifest = session.write_manifest(RATE, "amplifier 1")
+    assert manifest.may_clip
+    assert np.abs(load_item(manifest, manifest.items[3]).output).max() > 0.99
+    with pytest.raises(UserError, match="may_clip: true"):
+        load_item(replace(manifest, may_clip=False), manifest.items[3])
+    by_hand = Amplifier(device._process, version=2, by_hand=True)
+    with pytest.raises(Unfit, match="clipped"):
+        capture(tmp_path, by_hand, overwrite=True)
 
 
 def test_parts_of_a_plan_come_together(tmp_path: Path) -> None:

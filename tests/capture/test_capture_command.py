@@ -14,6 +14,7 @@ from sptmod_dist.capture.plan import Plan
 from sptmod_dist.capture.play import write_session
 from sptmod_dist.capture.stimuli import make_missing
 from sptmod_dist.cli import main
+from sptmod_dist.data.locks import locked
 from sptmod_dist.data.recordings import Manifest
 from sptmod_dist.errors import UserError
 from tests.capture.sessions import CONTENT, GAIN, RATE, content, delayed, plan_of
@@ -67,6 +68,16 @@ def test_a_command_records_a_plan_in_parts(
     assert (tmp_path / "checks/report.json").is_file()
 
 
+def test_a_second_capture_of_a_session_is_refused_while_one_is_at_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan_of(tmp_path, [0.0])
+    with locked(tmp_path / ".lock"):
+        assert main(["capture", str(tmp_path), "command", COPY]) == 2
+    assert "another capture is at work in" in capsys.readouterr().err
+    assert not list(tmp_path.glob("wet/*"))
+
+
 def test_recordings_that_are_missing_are_listed_and_the_others_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,7 +98,9 @@ def test_recordings_that_are_missing_are_listed_and_the_others_done(
     assert np.abs(wet - audio.remove_dc(wanted)).max() < 2**-21  # rounded to 24 bits twice
 
 
-def test_a_take_of_a_long_recording_is_replaced_by_a_file_of_its_own(tmp_path: Path) -> None:
+def test_a_take_of_a_long_recording_is_replaced_by_a_file_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan_of(tmp_path, [0.0, 6.0])
     stimulus, _ = audio.read(tmp_path / "stimulus/stimulus-0.wav")
     long = np.concatenate([delayed(gain, 300, stimulus) for gain in (0.0, 3.0)], axis=1)
@@ -97,7 +110,11 @@ def test_a_take_of_a_long_recording_is_replaced_by_a_file_of_its_own(tmp_path: P
     back = tmp_path / "back"
     back.mkdir()
     audio.write(back / "take 2.wav", delayed(6.0, 500, stimulus), RATE)
-    assert main(["capture", str(tmp_path), "recordings", str(back)]) == 0
+    again = ["capture", str(tmp_path), "recordings", str(back)]
+    assert main(again) == 2
+    assert "1 of these takes from another recording already (item-001)" in capsys.readouterr().err
+    assert main([*again, "--overwrite"]) == 0
+    assert "take 2.wav -> item-001" in capsys.readouterr().out
     assert (tmp_path / "wet/item-000.wav").stat().st_mtime_ns == first
     wet, _ = audio.read(tmp_path / "wet/item-001.wav")
     wanted = delayed(6.0, 0, content(0)[None, :CONTENT])

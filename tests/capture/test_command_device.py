@@ -121,7 +121,7 @@ def test_a_format_that_does_not_suit_a_value_is_refused_before_the_first_take() 
         ('import sys; sys.exit("first\\nthe reason")', "ended with code 1: first / the reason"),
         ("import os; os._exit(3)", "ended with code 3: it said nothing"),
         ("pass", "wrote nothing to {output}"),
-        ('import sys; open(sys.argv[2], "w").write("x")', "cannot be read as audio"),
+        ('import sys; open(sys.argv[2], "w").write("x")', "is no audio that can be read"),
     ],
 )
 def test_a_failing_command_is_a_sentence_with_its_last_words(code: str, words: str) -> None:

@@ -136,7 +136,7 @@ def test_the_take_that_lacks_a_marker_is_named(tmp_path: Path, which: int) -> No
 def test_a_take_that_was_not_played_leaves_the_widest_gap(tmp_path: Path) -> None:
     parts = [stimulus(0), np.zeros(LAYOUT.total), stimulus(2), stimulus(3)]
     long_file(tmp_path / "long.wav", parts, [1.0] * 4)
-    with pytest.raises(UserError, match=r"of 4, the widest gap is after take 1, at 0:00:01"):
+    with pytest.raises(UserError, match=r"one seems to be missing after 0:00:01"):
         LongRecording(tmp_path / "long.wav", takes(4), LAYOUT)
 
 
@@ -156,3 +156,15 @@ def test_another_rate_is_refused_with_both_ways_out(tmp_path: Path) -> None:
     audio.write(tmp_path / "long.wav", stimulus()[None], 48_000)
     with pytest.raises(UserError, match=r"has 48000 Hz .* record at 16000 Hz, or .*--rate 48000"):
         LongRecording(tmp_path / "long.wav", takes(1), LAYOUT)
+
+
+def test_files_that_are_counted_from_0_or_serve_two_takes_are_refused(tmp_path: Path) -> None:
+    put(tmp_path, "take 0.wav", "take 1.wav", "take 2.wav")
+    with pytest.raises(UserError, match="takes are counted from 1"):
+        RecordedFiles(tmp_path, takes(3))
+    (tmp_path / "take 0.wav").unlink()
+    named = [Take(number, f"{number}", 0, {}) for number in (1, 2, 3)]
+    put(tmp_path, "3 (2).wav")
+    (tmp_path / "take 2.wav").unlink()
+    with pytest.raises(UserError, match="could be of several takes"):
+        RecordedFiles(tmp_path, named)

@@ -118,6 +118,28 @@ def test_the_command_writes_a_manifest_a_fold(
     assert older in capsys.readouterr().out
 
 
+def test_a_fold_of_what_was_recorded_anew_is_refused(manifest: Path) -> None:
+    assert main(["split", str(manifest), "--folds", "1"]) == 0
+    fold = manifest.with_name("manifest-fold0.yaml")
+    table = manifest.with_name("items.csv")
+    before = table.read_text()
+    assert Manifest.read(fold).of_split("train")
+    table.write_text(_turned(before))
+    with pytest.raises(UserError, match=r"divide that anew with `sptmod-dist split .*--overwrite`"):
+        Manifest.read(fold)
+    assert main(["split", str(manifest), "--folds", "1", "--overwrite"]) == 0
+    assert Manifest.read(fold).of_split("train")
+
+
+def _turned(table: str) -> str:
+    """With the settings of the last two items exchanged."""
+    *lines, one, two = table.splitlines()
+    files = [line.rsplit(",", 2)[0] for line in (one, two)]
+    rests = [line.rsplit(",", 2)[1:] for line in (two, one)]
+    changed = [",".join([file, *rest]) for file, rest in zip(files, rests, strict=True)]
+    return "\n".join([*lines, *changed]) + "\n"
+
+
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["--ratios", "8/4"], "give the shares of train, validation, test"),
     (["--ratios", "8/0/4"], "the first two above 0"),

@@ -21,6 +21,7 @@ from poisons import POISONS
 from processes import torchrun
 from rank_program import predictions
 from safetensors.torch import load_file
+from tensorboard_events import shown
 from variants import IN_FLOAT32, IN_FLOAT64, PLATEAUS, STATES
 
 pytestmark = pytest.mark.timeout(400)  # all variants train before the first test
@@ -50,6 +51,18 @@ def test_in_float64_weights_moments_and_losses_agree_to_1e_12(ddp, name):
     assert losses(folder, name, label) == pytest.approx(losses(folder, name, ONE), rel=1e-12)
     figures = validations(folder, name, label)
     assert figures == pytest.approx(validations(folder, name, ONE), rel=1e-12)
+
+
+def test_excerpts_and_figures_are_shown_once_and_as_by_one_process(ddp):
+    folder, label = ddp
+    one, other = (shown(folder / "runs" / f"lstm-{which}") for which in (ONE, label))
+    assert set(one) == set(other) and [step for step, _ in one["excerpt_1/target"]] == [12]
+    for tag in one:
+        assert [step for step, _ in one[tag]] == [step for step, _ in other[tag]]
+        if tag.startswith("excerpt_") and tag.endswith(("input", "target", "prediction")):
+            assert one[tag] == other[tag], "the very same audio"
+        elif tag.startswith("validation_"):
+            assert one[tag][0][1] == pytest.approx(other[tag][0][1], rel=1e-6)
 
 
 def test_plateaus_of_the_streamed_loss_lower_the_rate_everywhere_alike(ddp):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +22,13 @@ from sptmod_dist.data.geometry import Needs
 from sptmod_dist.data.recordings import Item, Manifest
 from sptmod_dist.data.shard_build import build_sets
 from sptmod_dist.errors import UserError
-from sptmod_dist.infer import evaluate as module
+from sptmod_dist.figures import level_curves
+from sptmod_dist.figures.level_curves import MOST_SETTINGS, CurvePair, draw
+from sptmod_dist.infer.eval_names import FIGURES
+from sptmod_dist.infer.eval_report import write_report
+from sptmod_dist.infer.eval_tables import write_csv, write_json
 from sptmod_dist.infer.evaluate import evaluate
 from sptmod_dist.infer.evaluation import Errors, Evaluation, ItemResult
-from sptmod_dist.infer.level_plot import MOST_SETTINGS, CurvePair, draw
 from sptmod_dist.infer.load import load_model
 from sptmod_dist.infer.stream import stream_whole
 from sptmod_dist.losses import Loss, LossConfig
@@ -126,6 +131,11 @@ def test_the_report_is_plain_json_without_paths(evaluated: tuple) -> None:
     assert report["esr"] == evaluation.pooled.esr
     assert report["checkpoint"] == "best-10"
     assert [item["id"] for item in report["items"]] == list(IDS)
+    assert report["format"] == "sptmod-evaluation-2"
+    names = {path.name for path in evaluation.folder.iterdir()}
+    assert set(report["files"]) == names
+    assert {"report.md", "items.csv", "level_curve.png", "error-ratio.png"} < names
+    assert {"gain-worst.png", "gain-median.png", "gain-best.png"} < names
     assert str(run.parent) not in text
 
 
@@ -141,7 +151,9 @@ def test_level_curves_come_from_the_level_items_for_each_setting(
     evaluated: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: dict[str, CurvePair] = {}
-    monkeypatch.setattr(module, "draw", lambda path, curves: drawn.update(curves))
+    monkeypatch.setattr(
+        level_curves, "draw", lambda path, curves, names: (drawn.update(curves), path.touch())
+    )
     evaluate(evaluated[0], out=tmp_path / "elsewhere", checkpoint="last")
     assert list(drawn) == ["ratio 2", "ratio 8"]
     side, _ = read(evaluated[1] / "levels-ratio2-side.wav")  # what steers
@@ -155,29 +167,44 @@ def test_level_curves_come_from_the_level_items_for_each_setting(
 
 def result(name: str, model: float, static: float = 2.0, target: float = 8.0) -> ItemResult:
     errors = Errors(unprocessed=4.0, static_gain=static, model=model, target=target)
-    return ItemResult(name, {}, 10, 0.5, {"total": model}, errors)
+    none: dict[str, float | None] = dict.fromkeys(FIGURES)
+    figures = {way: none | {"loss": 2 * model, "esr": e} for way, e in errors.esr.items()}
+    return ItemResult(name, {}, 10, 0.5, {"total": 2 * model}, errors, {}, figures)
 
 
-def test_the_summary_is_a_table_with_both_figures_and_their_ratio() -> None:
+def test_the_summary_is_a_table_with_the_three_ways_as_columns() -> None:
     items = (result("clip-a", 0.5), result("clip-bb", 0.3), result("levels", 7.7))
     lines = Evaluation(Path("out"), "best-10", items).summary().splitlines()
-    assert lines[0].split() == ["ESR", "unprocessed", "static", "gain", "model", "model/gain"]
-    assert lines[1].split() == ["clip-a", "0.5000", "0.2500", "0.0625", "0.250"]
-    assert lines[3].split() == ["together", "0.5000", "0.2500", "0.0500", "0.200"]
-    assert lines[4] == "ESR 0.0500 against 0.2500 of the best static gain: 0.200 of it"
-    assert len({len(line) for line in lines[:4]}) == 1
+    rows = {cells[0]: cells[1:] for cells in (re.split(r" {2,}", line) for line in lines[:-8])}
+    assert rows[""] == ["model", "best static gain", "unprocessed"]
+    assert rows["loss"] == ["5.6667"] * 3
+    assert rows["ESR, pooled"] == ["0.0500", "0.2500", "0.5000"]
+    assert rows["attack error, ms"] == ["-", "-", "-"]
+    assert "ESR 0.0500 against 0.2500 of the best static gain: 0.200 of it" in lines
+    worst = [line.split() for line in lines[-4:-1]]
+    assert worst == [["15.4000", "levels"], ["1.0000", "clip-a"], ["0.6000", "clip-bb"]]
 
 
 def test_without_listening_items_all_count() -> None:
     evaluation = Evaluation(Path("out"), "best-10", (result("x", 0.5), result("y", 1.5)))
     assert evaluation.pooled.model == 2.0
-    assert evaluation.loss == 1.0
+    assert evaluation.loss == 2.0
 
 
-def test_figures_that_json_cannot_hold_become_null(tmp_path: Path) -> None:
-    evaluation = Evaluation(tmp_path, "best-10", (result("x", math.nan, target=0.0),))
-    module.write_json(tmp_path / "evaluation.json", evaluation, "0")
-    assert json.loads((tmp_path / "evaluation.json").read_text())["esr"]["model"] is None
+def test_figures_that_do_not_exist_are_null_and_empty_and_dashes(tmp_path: Path) -> None:
+    items = (result("x", math.nan, target=0.0), result("y", 1.0))
+    evaluation = Evaluation(tmp_path, "best-10", items)
+    write_json(tmp_path / "evaluation.json", evaluation, [])
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    assert report["esr"]["model"] is None and report["worst_first"] == ["x", "y"]
+    assert report["loss"] is None  # not that of the others
+    assert report["items"][0]["figures"]["model"]["esr"] is None
+    write_csv(tmp_path / "items.csv", evaluation)
+    (first, _) = csv.DictReader((tmp_path / "items.csv").open())
+    assert first["model.loss"] == first["model.esr"] == first["wt.total"] == ""
+    write_report(tmp_path / "report.md", evaluation, {})
+    for words in (evaluation.summary(), (tmp_path / "report.md").read_text()):
+        assert not re.search(r"\b(nan|inf|none)\b", words.lower())
 
 
 @pytest.mark.parametrize("settings", [[""], [f"ratio {n}" for n in range(20)]])

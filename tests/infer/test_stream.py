@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from models import LSTM, MODELS, TCNS, batch
+from processes import ROOT
+from tiny_run import SNAPSHOT, make_run
 from torch import Tensor
 
+from sptmod_dist.data.controls import Control
 from sptmod_dist.infer.stream import MOST_FRAMES, Stream, stream_blocks, stream_whole
 from sptmod_dist.model import (
     Effect,
@@ -207,3 +214,11 @@ def test_controls_cannot_be_turned_for_another_number_of_signals() -> None:
     stream = Stream(model(), torch.zeros(3, 2))
     with pytest.raises(ValueError, match="of 1 rows, not 3"):
         stream.controls = torch.zeros(1, 2)
+
+
+def test_the_guide_s_python_runs(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", replace(SNAPSHOT, n_params=1), [Control("ratio", 1, 4)])
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("runs/demo", str(run)), names)
+    assert names["y"].shape == (1, 1, 512) and names["stream"].latency == SNAPSHOT.latency

@@ -63,6 +63,14 @@ def test_a_wet_that_was_cut_is_early(marked: bool, early: int) -> None:
     assert "early" in words(report, "note")
 
 
+@both
+def test_an_offset_larger_than_the_signal_hides_no_delay(marked: bool) -> None:
+    wet = take(marked, 100, level_db=-90) * np.float32(0.03) + np.float32(0.05)
+    report = check(marked, wet)
+    assert report.latency == pytest.approx(100, abs=0.1)
+    assert report.dc[0] == pytest.approx(0.05, abs=1e-3)
+
+
 def test_a_delay_of_seconds_is_found_by_the_markers_and_without() -> None:
     for marked in (True, False):
         wet = np.pad(take(marked, 0), ((0, 0), (7 * RATE, 0)))
@@ -137,7 +145,7 @@ def test_filters_lose_no_samples_and_have_no_drift(marked: bool, cutoff: int, ki
 def test_a_dropout_of_5_ms_is_found(marked: bool, seconds: float, hold: bool) -> None:
     wet = take(marked, 480)
     place = round(seconds * RATE)
-    wet[:, place : place + RATE // 200] = wet[:, place] * hold * 0.1
+    wet[:, place : place + RATE // 200] = wet[:, place - 1] * hold
     report = check(marked, wet)
     assert report.dropouts == pytest.approx([(place - 480) / RATE], abs=0.002)
     assert "drops out" in words(report, "doubt")

@@ -1,4 +1,4 @@
-"""Figures that describe how close an effect comes: ESR, the best static gain, the level curve.
+"""Energies of errors: ESR, and the best that a static gain can do.
 
 Plain functions on NumPy arrays or CPU tensors, in float64, without gradients or floors: these
 report, `losses.py` trains. They know nothing of models or files.
@@ -11,15 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-FRAME_SECONDS = 0.01
-"""Length of the frames whose levels are compared: 10 ms, ten periods of the 1 kHz steps."""
-
-LOWEST_DB = -70.0
-"""Input levels below this have no place in a level curve: silence has no gain."""
-
-LEAST_FRAMES = 5
-"""A bin with fewer frames says more about chance than about the effect."""
-
 
 class StaticGain(NamedTuple):
     """The best that a mere volume knob can do."""
@@ -30,13 +21,6 @@ class StaticGain(NamedTuple):
     """That least sum."""
     esr: float
     """The same over the energy of y."""
-
-
-class LevelCurve(NamedTuple):
-    """Output level against input level, RMS in dB of full scale, in ascending input level."""
-
-    input_db: np.ndarray
-    output_db: np.ndarray
 
 
 def energy(audio: ArrayLike) -> float:
@@ -84,41 +68,3 @@ def best_static_gain(input: ArrayLike, target: ArrayLike) -> StaticGain:
     gain = float(x.ravel() @ y.ravel()) / size if size else 0.0
     error = energy(y - gain * x)
     return StaticGain(gain, error, ratio(error, energy(y)))
-
-
-def frame_levels(audio: ArrayLike, sample_rate: int) -> np.ndarray:
-    """RMS over all channels of each whole frame of 10 ms, in dB of full scale; -200 for silence.
-
-    A full-scale sine has -3 dB.
-
-    Shape: [C, T] -> [K].
-    """
-    x = np.asarray(audio, dtype=np.float64)
-    if x.ndim != 2:
-        raise ValueError(f"audio {x.shape} must be [C, T]")
-    frame = max(1, round(FRAME_SECONDS * sample_rate))
-    frames = x[:, : x.shape[1] // frame * frame].reshape(x.shape[0], -1, frame)
-    return 10 * np.log10(np.maximum(np.square(frames).mean(axis=(0, 2)), 1e-20))
-
-
-def level_curve(input_levels: np.ndarray, output_levels: np.ndarray) -> LevelCurve:
-    """Which level comes out for which level in: the median of each bin of input level.
-
-    The median leaves out the moments in which the gain is still moving.
-
-    Args:
-        input_levels: `frame_levels` of what steers the effect (the sidechain where there is one).
-        output_levels: those of its output, of the same frames.
-
-    Shape: [K] twice.
-    """
-    heard = input_levels >= LOWEST_DB
-    input_levels, output_levels = input_levels[heard], output_levels[heard]
-    bins = np.round(input_levels)  # of 1 dB
-    points = []
-    for value in np.unique(bins):
-        inside = bins == value
-        if np.count_nonzero(inside) >= LEAST_FRAMES:
-            points.append((np.median(input_levels[inside]), np.median(output_levels[inside])))
-    columns = np.array(points, dtype=np.float64).reshape(-1, 2)
-    return LevelCurve(columns[:, 0], columns[:, 1])
