@@ -111,7 +111,7 @@ class _Shape:
 
 class _PooledConv(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor,
@@ -151,7 +151,7 @@ class _PooledConv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, slope, scale, shift, before, which = ctx.saved_tensors
         shape: _Shape = ctx.shape
         kernels, biases = shape.widen(weight), bias.repeat(shape.groups * shape.pooling)
