@@ -18,10 +18,11 @@ say = echo "==> $(1)"
 launch = $(PY) -m accelerate.commands.launch --config_file launch/accelerate/$(1) \
 	launch/train.py --config launch/configs/demo.yaml --resume auto
 
-.PHONY: help install train demo-training test test-system fuzz faults lint
+.PHONY: help install train demo-training study-smoke test test-system fuzz faults lint
 
 help:
 	@echo "make train        install, make demo shards, train on them, evaluate, render a file"
+	@echo "make study-smoke  a study of 24 tiny trainings, killed twice and continued, and its report"
 	@echo "make test         install (DeepSpeed too), then all tests but the slow ones"
 	@echo "make test-system  the slow tests: several machines, kills, the published size"
 	@echo "make fuzz         10,000 mutated shards and indexes of each kind, half an hour"
@@ -90,9 +91,16 @@ train: demo-training
 	@echo "  $(VENV)/bin/sptmod-dist render $(RUN) YOURS.wav OUT.wav --control ratio=4"
 	@echo "  README.md is the guide: your own recordings, other models, several GPUs"
 
+# Each time from the start: what is there already would leave nothing to kill.
+study-smoke: $(INSTALLED)
+	@$(call say,24 tiny trainings, killed twice at a random moment and continued)
+	@rm -rf studies/smoke
+	@OMP_NUM_THREADS=1 $(PY) launch/study_smoke.py
+	@echo "The report is studies/smoke/report. Next: launch/configs/study_small.yaml, README.md"
+
 test: $(TESTABLE)
 	@$(call say,running the tests)
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not system" $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile -m "not system" $(ARGS)
 	@echo "Tests passed. Next: make lint, make train, or the section Contributing in README.md."
 
 # pytest exits with 5 where it finds no test.

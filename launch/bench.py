@@ -28,6 +28,7 @@ BENCHMARKS = {
     "data": "how fast training data is read, by ours and by other loaders",
     "checkpoint": "what checkpoints cost, and how soon a resumed training learns",
     "capture": "how fast a plan is captured through a plug-in",
+    "study": "how well a study is foreseen, and how long the published one would take",
     "realtime": "how many times faster than real time a stream runs on one core",
 }
 """Each is a module of `benchmarks` with `add_options(parser)` and `run(options)`."""

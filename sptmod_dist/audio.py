@@ -30,11 +30,14 @@ __all__ = [
     "resample_blocks",
     "write",
     "write_blocks",
+    "write_unclipped",
 ]
 
 BLOCK = 65_536  # frames: 1.5 s at 44.1 kHz
 RATES = (1_000, 768_000)
 """Hz: what lies outside is a damaged header rather than a recording."""
+_LOUDEST = 1.0 - 2.0**-23
+"""What 24 bits hold."""
 _UNKNOWN_LENGTH = 2**62  # what libsndfile says of a stream that states no length
 
 
@@ -114,6 +117,12 @@ def write(path: str | Path, audio: np.ndarray, rate: int, subtype: str = "PCM_24
         UserError: the container is unknown, cannot hold `subtype`, or the file cannot be written.
     """
     return write_blocks(path, [audio], rate, audio.shape[0], subtype)
+
+
+def write_unclipped(path: str | Path, audio: np.ndarray, rate: int) -> None:
+    """As `write`: with 24 bits, or as floats where those would clip."""
+    loud = float(np.abs(audio).max(initial=0.0)) > _LOUDEST
+    write(path, audio, rate, "FLOAT" if loud else "PCM_24")
 
 
 def write_blocks(

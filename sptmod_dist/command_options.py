@@ -17,9 +17,11 @@ BUILD_OPTIONS = ("manifest", "out", "overwrite", "workers")
 CONVERT_OPTIONS = ("sets", "out", "overwrite", "workers")
 OWN_FILES = {
     "fit": "sptmod_dist.fit_command",
+    "study": "sptmod_dist.study.study_command",
     "runs": "sptmod_dist.train.runs_command",
     "lengths": "sptmod_dist.lengths_command",
     "inspect": "sptmod_dist.train.inspect_command",
+    "slurm": "sptmod_dist.slurm.slurm_command",
     "stimulus": "sptmod_dist.capture.stimulus_command",
     "device": "sptmod_dist.capture.device_command",
     "plan": "sptmod_dist.capture.plan_command",
@@ -27,7 +29,8 @@ OWN_FILES = {
     "check": "sptmod_dist.quality.check_command",
     "split": "sptmod_dist.data.split_command",
 }
-"""Commands with a file of their own, which has `parser()` and `run(argv)`."""
+"""Commands with a file of their own: `parser()`, `run(argv)` and, where the command has actions,
+`add_actions(parser)`."""
 
 
 def evaluate_parser() -> ArgumentParser:
@@ -145,9 +148,15 @@ def whole_parser() -> ArgumentParser:
     for name, make in parsers.items():
         parser = make()
         subcommands.add_subcommand(name, parser, help=COMMANDS[name])
-        if name == "shards":
-            add_shard_actions(parser)  # inner actions must come after their parser
+        add_actions = add_shard_actions if name == "shards" else _actions_of(name)
+        add_actions(parser)  # which must come after their parser
     return whole
+
+
+def _actions_of(name: str) -> Callable[[ArgumentParser], None]:
+    """What adds a command's inner actions, where its file has any."""
+    module = import_module(OWN_FILES[name]) if name in OWN_FILES else None
+    return getattr(module, "add_actions", lambda parser: None)
 
 
 def _add_checkpoint(parser: ArgumentParser) -> None:

@@ -32,6 +32,7 @@ from sptmod_dist.command_options import (
     whole_parser,
 )
 from sptmod_dist.errors import UserError
+from sptmod_dist.typed import pairs
 
 PACKAGES = (
     "torch",
@@ -76,7 +77,7 @@ def evaluate(argv: Sequence[str]) -> int:
         _path(options.out),
         options.checkpoint,
         _path(options.pairs),
-        control_settings(options.control or []),
+        pairs("--control", options.control, "NAME=VALUE, such as ratio=4"),
     )
     print(evaluation.summary())
     return 0
@@ -91,7 +92,7 @@ def render(argv: Sequence[str]) -> int:
         Path(options.run),
         Path(options.input),
         Path(options.output),
-        control_settings(options.control or []),
+        pairs("--control", options.control, "NAME=VALUE, such as ratio=4"),
         sidechain=_path(options.sidechain),
         overwrite=options.overwrite,
         checkpoint=options.checkpoint,
@@ -253,26 +254,6 @@ def _elsewhere(module: str) -> Callable[[Sequence[str]], int]:
         return int(import_module(module).run(argv))
 
     return run
-
-
-def control_settings(given: Sequence[str]) -> dict[str, float | str]:
-    """`NAME=VALUE` texts as a mapping; what is no number is a switch's position.
-
-    Raises:
-        UserError: no such pair, or a name that stands twice.
-    """
-    settings: dict[str, float | str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise UserError(f"--control {text}: give NAME=VALUE, such as ratio=4")
-        if name in settings:
-            raise UserError(f"--control {text}: {name} is given twice; give it once")
-        try:
-            settings[name] = float(value)
-        except ValueError:
-            settings[name] = value
-    return settings
 
 
 def _path(text: str | None) -> Path | None:

@@ -5,6 +5,7 @@ A reader sees the old file or the new one, never half of either; a failure leave
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,17 @@ def fsync_file(path: Path) -> None:
     """Flush a file's bytes to the disk."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+
+
+def read_plain(path: Path) -> bytes:
+    """What is in a plain file; opening a pipe would wait for ever.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no plain file", str(path))
+    return path.read_bytes()
 
 
 @contextmanager

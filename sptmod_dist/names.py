@@ -1,12 +1,12 @@
 """Wrong names and the right ones that were probably meant: keys, options, controls, commands.
 
-It knows no list of names itself.
+It knows no list of names itself. `listed` has names for a sentence.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
@@ -42,3 +42,10 @@ def advice(name: str, known: Iterable[str], otherwise: str | None = None) -> str
         return f"did you mean {near}?"
     listed = f"choose one of {', '.join(known)}" if known else "remove it, none is known here"
     return otherwise or listed
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names as a sentence has them, the first few of many: `a, b and 3 more`."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

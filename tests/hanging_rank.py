@@ -3,7 +3,8 @@
     RANK=… WORLD_SIZE=… MASTER_ADDR=… MASTER_PORT=… hanging_rank.py HOW SECONDS RUN
 
 HOW is `waits` (the last rank sleeps at its fourth group), `holds-the-store` (the same, and rank 0
-waits in the store that all share) or `goes-on` (forever, up to 50 groups a second).
+waits in the store that all share), `goes-on` (forever, up to 50 groups a second) or `works-long`
+(the same, but the last rank has much to do in its fourth group).
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ def sleep_here_for_long() -> None:
     time.sleep(1000)
 
 
+def work(watchdog: Watchdog) -> None:
+    for _ in range(40):
+        time.sleep(0.1)
+        watchdog.alive()
+
+
 def meet(ranks: Ranks, how: str) -> None:
     if how == "holds-the-store" and ranks.is_main:
         dist.distributed_c10d._get_default_store().wait(["never"])
@@ -35,7 +42,7 @@ def train(how: str, ranks: Ranks, watchdog: Watchdog) -> None:
     for group in range(1_000_000):
         watchdog.at(f"epoch 0, group {group}, learning")
         if group == 3 and ranks.rank == ranks.world_size - 1 and how != "goes-on":
-            sleep_here_for_long()
+            work(watchdog) if how == "works-long" else sleep_here_for_long()
         time.sleep(0.02)
         watchdog.at(f"epoch 0, group {group}, meeting")
         meet(ranks, how if group == 3 else "")

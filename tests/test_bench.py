@@ -112,6 +112,24 @@ def test_the_projection_falls_with_ranks_and_follows_the_step_time(quick: Any) -
     assert "t_step = 10 ms" in text
 
 
+@pytest.mark.parametrize(("benchmark", "names"), [
+    ("capture", {"capture.compressor.real_time"}),
+    ("checkpoint", {"checkpoint.stall"}),
+    ("realtime", {"realtime.sptmod25.512", "realtime.tiny.64"}),
+    ("study", {"study.seconds.ratio", "study.memory.ratio", "study.paper.published_hours"}),
+])
+def test_a_quick_run_gives_figures_by_their_names(
+    tmp_path: Path, benchmark: str, names: set[str]
+) -> None:
+    file = tmp_path / "figures.json"
+    done = processes.run([*BENCH, benchmark, "--quick", "--json", str(file)], limit=280)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    found = {figure["name"] for figure in figures}
+    assert len(found) == len(figures) and names <= found
+    assert all(f"`{name}`" in done.stdout for name in found)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict[str, Any]], str, Path]:
     """As `quick`, of the benchmark of reading, and the folder of its sets."""

@@ -52,7 +52,7 @@ def make_run(
         if model.spn is not None:
             spn = StatePredictionNetwork(model)
             weights |= {f"spn.{name}": value for name, value in spn.state_dict().items()}
-        state = {"progress": {}, "config": to_dict(config), "data": about}
+        state = {"progress": {"iteration": 10}, "config": to_dict(config), "data": about}
         saved = checkpoint.Checkpoint(weights, {}, state)
         checkpoint.save(folder / "checkpoints", f"{kind}-10", saved)
     return folder

@@ -24,7 +24,7 @@ from sptmod_dist.capture.session import Session
 from sptmod_dist.capture.stimuli import Stimuli
 from sptmod_dist.errors import UserError
 from sptmod_dist.quality.align import align
-from sptmod_dist.quality.judge import may_clip
+from sptmod_dist.quality.judge import lossy, may_clip
 from sptmod_dist.quality.sketch import Sketch, make_sketch
 from sptmod_dist.quality.take_check import TakeReport, check_take
 
@@ -167,6 +167,7 @@ class Capture:
         dry = self._stimuli.read(take.stimulus).audio
         wet = self._device.process(dry, rate, take)
         report = check_take(dry, wet.audio, rate, wet.rate, take.id)
+        report = replace(report, findings=(*report.findings, *lossy(wet.subtype)))
         if not self._device.by_hand:
             report = may_clip(report)  # no converter can have done it
         if report.verdict == "unfit":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,12 @@ from sptmod_dist.cli import PROGRAM
 from sptmod_dist.command_options import parse, plain_parser
 from sptmod_dist.data.locks import locked
 from sptmod_dist.errors import UserError
+from sptmod_dist.typed import pairs
 
 if TYPE_CHECKING:
     from sptmod_dist.capture.device import Device
     from sptmod_dist.capture.plan import Plan, Take
+    from sptmod_dist.capture.session import Session
     from sptmod_dist.capture.stimuli import Stimuli
 
 KINDS = ("plugin", "command", "recordings", "play")
@@ -120,8 +123,11 @@ def _play(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> 
 
 
 def _record(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> int:
-    with _alone(Path(options.session)):
-        return _record_alone(options, plan, takes, stimuli)
+    from sptmod_dist.capture.session import scratch
+
+    session = Path(options.session)
+    with _alone(session), scratch(session) as place:
+        return _record_alone(options, plan, takes, stimuli, place)
 
 
 @contextmanager
@@ -136,12 +142,14 @@ def _alone(session: Path) -> Iterator[None]:
         ) from None
 
 
-def _record_alone(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> int:
+def _record_alone(
+    options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli, place: Path
+) -> int:
     from sptmod_dist.capture.capture import Alignment, Capture
     from sptmod_dist.capture.session import Session
     from sptmod_dist.capture.session_report import finish
 
-    device = _device(options, plan, takes, stimuli)
+    device = _device(options, plan, takes, stimuli, place)
     print(f"Recording {len(takes)} takes: {device.describe()}.")
     for line in getattr(device, "assignment", list)():
         print(f"    {line}")
@@ -151,7 +159,11 @@ def _record_alone(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stim
     alignment = Alignment(options.fraction, options.polarity)
     workers = options.workers or min(8, os.cpu_count() or 1)
     capture = Capture(session, device, stimuli, alignment)
-    capture.run(there, workers, options.overwrite)
+    try:
+        capture.run(there, workers, options.overwrite)
+    except (KeyboardInterrupt, SystemExit):
+        _tell_ended(session)
+        raise
     missing = [take for take in absent if take in session.missing()]
     sound = finish(session, device.describe(), stimuli.rate, capture.sketches, workers)
     if missing:
@@ -163,10 +175,21 @@ def _record_alone(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stim
     return 0 if sound else UserError.code
 
 
-def _device(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -> Device:
+def _tell_ended(session: Session) -> None:
+    done = sum(session.done(take) is not None for take in session.plan.takes)
+    print(
+        f"\nThe capture was ended: {done} of {len(session.plan.takes)} takes are there; the same "
+        "command records the rest.",
+        file=sys.stderr,
+    )
+
+
+def _device(
+    options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli, place: Path
+) -> Device:
     make: dict[str, Callable[[], Device]] = {
         "plugin": lambda: _plugin(options, plan),
-        "command": lambda: _command(options, plan),
+        "command": lambda: _command(options, plan, place),
         "recordings": lambda: _recordings(options, takes, stimuli),
     }
     return make[options.kind]()
@@ -175,14 +198,15 @@ def _device(options: Any, plan: Plan, takes: Sequence[Take], stimuli: Stimuli) -
 def _plugin(options: Any, plan: Plan) -> Device:
     from sptmod_dist.capture.plugin import open_plugin
 
-    mapping, fixed = _pairs("map", options.map), _pairs("set", options.set)
+    mapping = pairs("--map", options.map, "CONTROL=PARAMETER")
+    fixed = pairs("--set", options.set, "PARAMETER=VALUE")
     return open_plugin(options.what, plan.controls, mapping, fixed, options.name)
 
 
-def _command(options: Any, plan: Plan) -> Device:
+def _command(options: Any, plan: Plan, place: Path) -> Device:
     from sptmod_dist.capture.command_device import CommandDevice
 
-    return CommandDevice(options.what, plan.controls, options.limit)
+    return CommandDevice(options.what, plan.controls, options.limit, place)
 
 
 def _recordings(options: Any, takes: Sequence[Take], stimuli: Stimuli) -> Device:
@@ -207,15 +231,3 @@ def _chosen(plan: Plan, text: str | None) -> list[Take]:
     if not chosen:
         raise UserError(f"--takes {text}: the plan has takes 1 to {len(plan.takes)}")
     return chosen
-
-
-def _pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise UserError(f"--{option} {text}: give two names with = between them")
-        if name in pairs:
-            raise UserError(f"--{option} {text}: {name} is given twice; give it once")
-        pairs[name] = value
-    return pairs

@@ -43,6 +43,7 @@ class CommandDevice:
         template: the line, with quotes as for a shell.
         controls: each must stand in it.
         limit: seconds for a take; None: as long as its audio, and a minute.
+        scratch: a folder for the files of takes at work; None: the system's.
 
     Raises:
         UserError: the program is not there, or the placeholders are not those of the plan.
@@ -52,9 +53,14 @@ class CommandDevice:
     by_hand = False
 
     def __init__(
-        self, template: str, controls: Sequence[Control], limit: float | None = None
+        self,
+        template: str,
+        controls: Sequence[Control],
+        limit: float | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self.template, self.limit = template, limit
+        self._scratch = None if scratch is None else scratch.resolve()
         self._words = _words(template)
         _check_names(template, [control.name for control in controls])
         self._program = shutil.which(self._words[0])
@@ -79,7 +85,7 @@ class CommandDevice:
 
     def process(self, audio: np.ndarray, rate: int, take: Take) -> Wet:
         """Run the command in files of its own, which are gone afterwards."""
-        with tempfile.TemporaryDirectory(prefix="sptmod-take-") as folder:
+        with tempfile.TemporaryDirectory(prefix="take-", dir=self._scratch) as folder:
             dry, wet = Path(folder, "input.wav"), Path(folder, "output.wav")
             audio_files.write(dry, audio, rate, "PCM_24")
             limit = self.limit or PATIENCE + audio.shape[1] / rate

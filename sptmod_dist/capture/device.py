@@ -15,10 +15,12 @@ from sptmod_dist.capture.plan import Take
 
 
 class Wet(NamedTuple):
-    """What came out of a device, `[C, T]`, and at which rate in Hz."""
+    """What came out of a device, `[C, T]`, at which rate in Hz, and how it was stored where people
+    did that: libsndfile's name of the sample format."""
 
     audio: np.ndarray
     rate: int
+    subtype: str = ""
 
 
 class Device(Protocol):

@@ -34,7 +34,7 @@ def run(argv: Sequence[str]) -> int:
     if file is not None and file.exists() and not options.overwrite:
         raise UserError(f"{file} exists already; add --overwrite to replace it.")
     from sptmod_dist.capture.controls_file import write_controls
-    from sptmod_dist.capture.device_table import draft, table
+    from sptmod_dist.capture.device_table import does_nothing, draft, table
     from sptmod_dist.capture.plugin import open_host
 
     host = open_host(options.device, options.name)
@@ -45,4 +45,9 @@ def run(argv: Sequence[str]) -> int:
             raise UserError(f"{host.name} has no parameter with a range; write {file} by hand.")
         write_controls(file, controls)
         print(f"\nWrote {file}: delete there what shall stay as it is, and narrow the ranges.")
+        if does_nothing(host, controls):
+            print(
+                f"With the defaults in it {host.name} leaves a sound as it is; a plan keeps what "
+                "it does not turn at its default, so set some that do something."
+            )
     return 0

@@ -1,14 +1,20 @@
 """What a plug-in exposes: as a table for people, and as controls to plan with.
 
-It must not know of takes or of audio.
+It must not know of plans or of files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from sptmod_dist.capture.parameters import KNOB, Parameter, plain_name
 from sptmod_dist.capture.plugin import Host
-from sptmod_dist.data.controls import Control
+from sptmod_dist.data.controls import Control, shown
 from sptmod_dist.data.item_tables import FIELDS
+from sptmod_dist.quality.judge import BYPASSED_DB
+from sptmod_dist.quality.take_check import check_take
 
 _HEAD = ("parameter", "range", "unit", "steps", "default", "")
 RESERVED = ("take", "stimulus", *FIELDS)
@@ -18,6 +24,11 @@ _WIDE = 9.0
 """A range whose end is so many times its begin is better planned in ratios, if its unit is heard
 so."""
 _SHOWN_CHOICES = 6
+STARTS = {
+    "Compressor": {"threshold_db": -20.0, "ratio": 4.0},
+    "NoiseGate": {"threshold_db": -40.0},
+}
+"""Defaults of drafts where the effect's own leave the sound as it is."""
 
 
 def table(host: Host) -> str:
@@ -35,18 +46,33 @@ def draft(host: Host) -> tuple[Control, ...]:
     """A control for every parameter that can be set and has a range; what shall stay as it is may
     be deleted from the file."""
     settable = [known for known in host.parameters.values() if not known.readable]
-    drafted = [_control(known) for known in settable if known.name != "current_program"]
+    starts = STARTS.get(host.name, {})
+    drafted = [
+        _control(known, starts.get(known.name))
+        for known in settable
+        if known.name != "current_program"
+    ]
     return tuple(control for control in drafted if control is not None)
 
 
-def _control(known: Parameter) -> Control | None:
+def does_nothing(host: Host, controls: Sequence[Control]) -> bool:
+    """Whether the device leaves loud and quiet noise as it is, all controls at their defaults."""
+    rate = 44_100
+    level = 10 ** np.repeat([-0.3, -2.5, -0.3, -2.5], rate)
+    dry = (level * np.random.default_rng(0).uniform(-1, 1, len(level))).astype(np.float32)[None]
+    values = {c.name.removesuffix(f"_{KNOB}"): c.default for c in controls if c.default is not None}
+    gain = check_take(dry, host.run(dry, rate, values), rate).gain_db
+    return gain is not None and max(map(abs, gain)) < BYPASSED_DB
+
+
+def _control(known: Parameter, start: float | None = None) -> Control | None:
     name = f"{known.name}_{KNOB}" if known.name in RESERVED else known.name
     if len(known.choices) > 1:
         return Control(name, scale="list", positions=known.choices, default=known.default)
     if known.choices or known.minimum is None or known.maximum is None:
         return None
     assert isinstance(known.default, float)
-    default = min(max(known.default, known.minimum), known.maximum)
+    default = min(max(start or known.default, known.minimum), known.maximum)
     unit = known.unit or (":1" if "ratio" in plain_name(known.name) else "")
     wide = known.minimum > 0 and known.maximum / known.minimum > _WIDE
     scale = "log" if wide and unit.casefold() in _LOG_UNITS else "linear"
@@ -61,17 +87,13 @@ def _row(known: Parameter) -> tuple[str, ...]:
         notes.append("our range: it states none")
     unit = known.unit if known.unit.isprintable() else ""
     steps = str(len(known.choices)) if known.choices else ""
-    return (known.name, _range(known), unit, steps, _text(known.default), ", ".join(notes))
+    return (known.name, _range(known), unit, steps, shown(known.default), ", ".join(notes))
 
 
 def _range(known: Parameter) -> str:
     if known.choices:
-        shown = [_text(choice) for choice in known.choices[:_SHOWN_CHOICES]]
-        return ", ".join([*shown, "…"] if len(known.choices) > _SHOWN_CHOICES else shown)
+        more = ["…"] if len(known.choices) > _SHOWN_CHOICES else []
+        return ", ".join([*map(shown, known.choices[:_SHOWN_CHOICES]), *more])
     if known.minimum is None or known.maximum is None:
         return "not stated"
     return f"{known.minimum:g} to {known.maximum:g}"
-
-
-def _text(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:g}"

@@ -19,6 +19,7 @@ from sptmod_dist.capture.markers import Found, Layout, find_in_blocks
 from sptmod_dist.capture.plan import Take
 from sptmod_dist.capture.recorded import state_of, told
 from sptmod_dist.errors import UserError
+from sptmod_dist.names import listed
 
 MARGIN_SECONDS = 0.25
 """Kept before and after what the layout says; a device's tail."""
@@ -51,7 +52,8 @@ class LongRecording:
         self, path: str | Path, takes: Sequence[Take], layout: Layout, about: str = ""
     ) -> None:
         self.path, self.layout, self._about = Path(path), layout, about
-        rate = audio_files.info(self.path).rate
+        header = audio_files.info(self.path)
+        rate, self._subtype = header.rate, header.subtype
         if rate != layout.rate:
             raise UserError(
                 f"{path} has {rate} Hz and the stimulus {layout.rate} Hz; record at "
@@ -68,7 +70,7 @@ class LongRecording:
         """Cut the take out, so that its marker lies where the stimulus has it."""
         margin = round(MARGIN_SECONDS * rate)
         first = self._starts[take.id] - self.layout.start_marker
-        return Wet(_cut(self.path, first, audio.shape[1] + margin), rate)
+        return Wet(_cut(self.path, first, audio.shape[1] + margin), rate, self._subtype)
 
     def describe(self) -> str:
         """That people recorded it, and what they say it was."""
@@ -151,16 +153,11 @@ def _complaint(
     if len(whole) > len(takes):
         return f"{fact} in the plan; cut out what was repeated, or check --takes."
     places = [found.start.position / layout.rate for found in whole if found.start]
-    begin = f", which begin at {_listed([clock(place) for place in places])}" if places else ""
+    clocks = listed([clock(place) for place in places], _SHOWN)
+    begin = f", which begin at {clocks}" if places else ""
     gap = _gap(places)
     after = "" if gap is None else f"; one seems to be missing after {clock(places[gap])}"
     return f"{fact}{begin}{after}; record what is missing, or say with --takes which it holds."
-
-
-def _listed(places: Sequence[str]) -> str:
-    if len(places) > _SHOWN:
-        return f"{', '.join(places[: _SHOWN - 1])} … {places[-1]}"
-    return ", ".join(places)
 
 
 def _gap(places: Sequence[float]) -> int | None:

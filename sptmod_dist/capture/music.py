@@ -17,6 +17,7 @@ from sptmod_dist import audio
 from sptmod_dist.data.demo import CLIPS_FOLDER
 from sptmod_dist.data.stimulus import EXCERPT_SECONDS
 from sptmod_dist.errors import UserError
+from sptmod_dist.names import listed
 
 LEAST_SECONDS = 0.5
 QUIET = 1e-3  # -60 dB: quieter than this is counted as silence
@@ -61,6 +62,25 @@ def find_music(folder: str | Path | None, say: Callable[[str], None] = print) ->
             "files there, or leave --music out."
         )
     return music
+
+
+def require_rate(music: Sequence[MusicFile], rate: int) -> None:
+    """Refuse a rate to which no file can be brought.
+
+    Raises:
+        UserError: all rates have too little in common with it.
+    """
+    rates = sorted({file.rate for file in music})
+    for known in rates:
+        try:
+            audio.resample(np.zeros((1, 1), np.float32), known, rate)
+            return
+        except UserError:
+            continue
+    raise UserError(
+        f"music at {listed([str(known) for known in rates])} Hz cannot be brought to {rate} Hz: "
+        "the rates have too little in common; choose a usual rate, such as 44100 or 48000."
+    )
 
 
 def excerpts(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sptmod_dist.data.controls import Control
+from sptmod_dist.data.controls import Control, shown
 from sptmod_dist.errors import UserError
 from sptmod_dist.names import advice
 
@@ -51,9 +51,8 @@ class Parameter:
             UserError: no such choice, outside the range, or text for a number.
         """
         if self.choices and not any(_same(value, choice) for choice in self.choices):
-            known = ", ".join(f"{choice:g}" if isinstance(choice, float) else choice
-                              for choice in self.choices)  # fmt: skip
-            raise UserError(f"{where} = {_shown(value)}: {self.name} takes {known} alone.")
+            known = ", ".join(map(shown, self.choices))
+            raise UserError(f"{where} = {shown(value)}: {self.name} takes {known} alone.")
         if self.choices:
             return
         if isinstance(value, str):
@@ -167,7 +166,3 @@ def _same(value: float | str, choice: float | str) -> bool:
     if isinstance(value, str) or isinstance(choice, str):
         return value == choice
     return abs(value - choice) <= 1e-9 * max(1.0, abs(choice))
-
-
-def _shown(value: float | str) -> str:
-    return repr(value) if isinstance(value, str) else f"{value:g}"

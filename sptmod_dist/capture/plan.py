@@ -4,8 +4,8 @@
     SESSION/plan.csv        a line a take: take,id,stimulus,<control>…,<control>_normalised…
     SESSION/sheet.html      the same for a person at the device, to print
 
-Settings may be edited in the table; the normalised columns are for other programs, and must agree
-or be empty. It must not know of devices.
+Settings may be edited in the table; the normalised columns are for other programs, and must agree,
+be empty or be left out. It must not know of devices.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from pathlib import Path
 from sptmod_dist.capture.controls_file import read_controls, write_controls
 from sptmod_dist.capture.sheet import sheet
 from sptmod_dist.data.controls import Control, Setting, exact, normalised_vector
-from sptmod_dist.data.csv_rows import csv_text, read_rows, value_of
+from sptmod_dist.data.csv_rows import csv_text, read_rows
 from sptmod_dist.data.item_tables import FIELDS
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
 from sptmod_dist.names import advice
+from sptmod_dist.typed import number_or_text
 
 CONTROLS, TABLE, SHEET = "controls.yaml", "plan.csv", "sheet.html"
 _NORMALISED = "_normalised"
@@ -73,7 +74,8 @@ class Plan:
             UserError: a control has the name of another column.
         """
         folder = Path(folder)
-        texts = {TABLE: _table(self.controls, self.takes), SHEET: sheet(self.controls, self.takes)}
+        page = sheet(folder.resolve().name, self.controls, self.takes)
+        texts = {TABLE: _table(self.controls, self.takes), SHEET: page}
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as files:  # renamed in the end, the last one first
             for name, text in texts.items():
@@ -113,7 +115,7 @@ def _table(controls: Sequence[Control], takes: Sequence[Take]) -> str:
 
 def _takes(path: Path, controls: Sequence[Control]) -> tuple[Take, ...]:
     header, rows = read_rows(path)
-    _check_header(path, header, _columns(controls))
+    _check_header(path, header, controls)
     takes: dict[str, Take] = {}
     for number, (where, cells) in enumerate(rows, 1):
         take = _take(where, cells, controls, number)
@@ -124,7 +126,9 @@ def _takes(path: Path, controls: Sequence[Control]) -> tuple[Take, ...]:
     return tuple(takes.values())
 
 
-def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+def _check_header(path: Path, header: Sequence[str], controls: Sequence[Control]) -> None:
+    columns = _columns(controls)
+    extra = [f"{control.name}{_NORMALISED}" for control in controls]
     for name in header:
         if name not in columns:
             raise UserError(
@@ -132,7 +136,7 @@ def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> 
                 f"{advice(name, columns)}"
             )
     for name in columns:
-        if name not in header:
+        if name not in header and name not in extra:
             raise UserError(f"{path} has no column '{name}'; add it, or plan anew.")
 
 
@@ -145,7 +149,7 @@ def _take(
     if not re.fullmatch(r"\w[\w.+=-]*", row["id"]):  # ids become file names
         raise UserError(f"{where}: id {row['id']!r} is no plain name; use letters, digits and - _.")
     try:
-        settings = {c.name: c.setting(value_of(row[c.name])) for c in controls}
+        settings = {c.name: c.setting(c.read(row[c.name])) for c in controls}
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     for control in controls:
@@ -156,7 +160,7 @@ def _take(
 def _check_normalised(where: str, control: Control, value: Setting, row: dict[str, str]) -> None:
     name = f"{control.name}{_NORMALISED}"
     right = control.normalise(value)
-    given = value_of(row[name])
+    given = number_or_text(row.get(name, ""))
     if given != "" and (isinstance(given, str) or not abs(given - right) <= _TOLERANCE):
         raise UserError(
             f"{where}: {name} is {row[name]}, and {control.name} {row[control.name]} makes "

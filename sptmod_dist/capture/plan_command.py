@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,18 @@ from jsonargparse import ArgumentParser
 from sptmod_dist.cli import PROGRAM
 from sptmod_dist.command_options import parse, plain_parser
 from sptmod_dist.errors import UserError
-from sptmod_dist.names import advice
+from sptmod_dist.names import advice, listed
+from sptmod_dist.typed import pairs
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from sptmod_dist.capture.plan import Take
     from sptmod_dist.data.controls import Control, Setting
 
 KINDS = ("snapshot", "grid", "lhs")
+_FORM = "NAME=VALUE, such as ratio=4"
+_FORM_OF_LEVELS = "NAME=V1,V2,…, such as ratio=2,4,8"
 _MOST = 100_000
 _MOST_SPREAD = 4_000  # the ways between all pairs are held in memory
 _MOST_SEED = 999_999_999
@@ -62,7 +67,7 @@ def run(argv: Sequence[str]) -> int:
     if not options.overwrite:
         _require_free(session, options.controls)
     names = [control.name for control in controls]
-    for name in _pairs(options.control or [], "--control"):
+    for name in pairs("--control", options.control, _FORM):
         if name not in names:
             raise UserError(f"--control {name}: no such control: {advice(name, names)}")
     if not 0 <= options.seed <= _MOST_SEED - _MOST:
@@ -75,7 +80,7 @@ def run(argv: Sequence[str]) -> int:
         for n, s in enumerate(settings, 1)
     )
     Plan(session, controls, takes).write(session)
-    print(f"Wrote {len(takes)} takes to {session}/plan.csv, and a sheet to print beside it.")
+    _tell(options.kind, session, controls, takes)
     return 0
 
 
@@ -100,7 +105,7 @@ def _grid(controls: Sequence[Control], options: Any) -> list[dict[str, Setting]]
     _refuse(options["items"], "--items: a grid has as many as its --levels make")
     levels = _levels(controls, options.levels or [])
     for control in controls:
-        if control.positions and control.name not in _pairs(options.control or [], "--control"):
+        if control.positions and control.name not in pairs("--control", options.control, _FORM):
             levels.setdefault(control.name, [control.normalise(p) for p in control.positions])
     if not levels:
         raise UserError("a grid needs --levels NAME=V1,V2,… of at least one control")
@@ -109,7 +114,7 @@ def _grid(controls: Sequence[Control], options: Any) -> list[dict[str, Setting]]
     for control in turned:
         count *= len(levels[control.name])
     _count(count, 1)
-    both = [name for name in levels if name in _pairs(options.control or [], "--control")]
+    both = [name for name in levels if name in pairs("--control", options.control, _FORM)]
     if both:
         raise UserError(f"--control {both[0]} and --levels {both[0]} contradict each other")
     fixed = _fixed([c for c in controls if c.name not in levels], options.control)
@@ -122,7 +127,7 @@ def _hypercube(controls: Sequence[Control], options: Any) -> list[dict[str, Sett
     from sptmod_dist.capture import designs
 
     _refuse(options.levels, "--levels belongs to a grid")
-    fixed = _pairs(options.control or [], "--control")
+    fixed = pairs("--control", options.control, _FORM)
     turned = [control for control in controls if control.name not in fixed]
     if not turned:
         raise UserError("a hypercube needs a control that is turned; take a snapshot")
@@ -131,12 +136,30 @@ def _hypercube(controls: Sequence[Control], options: Any) -> list[dict[str, Sett
     ordered = rows[designs.easy_order(rows)]
     print(
         f"centred discrepancy {designs.discrepancy(turned, rows):.5f}; drawn blindly it is "
-        f"{designs.random_discrepancy(turned, count, options.seed):.5f}\n"
+        f"{designs.random_discrepancy(turned, count, options.seed):.5f} (0 is perfectly even)\n"
         f"turns of a knob: {designs.turns(ordered)} in this order, {designs.turns(rows)} in the "
         "order drawn"
     )
     rest = _fixed([c for c in controls if c.name in fixed], options.control)
     return [_settings(turned, row) | rest for row in ordered]
+
+
+def _tell(kind: str, session: Path, controls: Sequence[Control], takes: Sequence[Take]) -> None:
+    """What was planned, where it is, and what comes next."""
+    turned = [c.name for c in controls if len({take.settings[c.name] for take in takes}) > 1]
+    still = [c.told(takes[0].settings[c.name]) for c in controls if c.name not in turned]
+    what = "one setting" if not turned else f"turning {listed(turned)}"
+    stays = f"; {listed(still)} {'stay' if len(still) > 1 else 'stays'}" if still else ""
+    print(f"Planned {len(takes)} takes ({kind}): {what}{stays}.")
+    print(
+        f"Wrote {session / 'plan.csv'} (settings may be edited there), {session / 'controls.yaml'} "
+        f"and {session / 'sheet.html'} (to print, for hardware)."
+    )
+    place = shlex.quote(str(session))
+    print(
+        f"Next: `{PROGRAM} capture {place} plugin NAME`, or `command '… {{input}} … {{output}}'`; "
+        f"for hardware `{PROGRAM} capture {place} play all.wav`, which makes what is to be played."
+    )
 
 
 def _settings(controls: Sequence[Control], row: np.ndarray) -> dict[str, Setting]:
@@ -145,10 +168,10 @@ def _settings(controls: Sequence[Control], row: np.ndarray) -> dict[str, Setting
 
 def _fixed(controls: Sequence[Control], given: Sequence[str] | None) -> dict[str, Setting]:
     """Where the controls stay that a plan does not turn."""
-    pairs, settings = _pairs(given or [], "--control"), {}
+    typed, settings = pairs("--control", given, _FORM), {}
     for control in controls:
-        if control.name in pairs:
-            settings[control.name] = control.setting(_value(pairs[control.name]))
+        if control.name in typed:
+            settings[control.name] = control.setting(control.read(typed[control.name]))
         elif control.default is not None:
             settings[control.name] = control.default
         else:
@@ -161,33 +184,15 @@ def _fixed(controls: Sequence[Control], given: Sequence[str] | None) -> dict[str
 def _levels(controls: Sequence[Control], given: Sequence[str]) -> dict[str, list[float]]:
     known = {control.name: control for control in controls}
     levels = {}
-    for name, text in _pairs(given, "--levels").items():
+    for name, text in pairs("--levels", given, _FORM_OF_LEVELS).items():
         if name not in known:
             raise UserError(f"--levels {name}: no such control: {advice(name, known)}")
-        places = [known[name].normalise(_value(value.strip())) for value in text.split(",")]
+        control = known[name]
+        places = [control.normalise(control.read(value.strip())) for value in text.split(",")]
         if len(set(places)) < len(places):
             raise UserError(f"--levels {name}={text}: a value stands twice; give it once")
         levels[name] = places
     return levels
-
-
-def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise UserError(f"{option} {text}: give NAME=VALUE, such as ratio=4")
-        if name in pairs:
-            raise UserError(f"{option} {text}: {name} is given twice; give it once")
-        pairs[name] = value
-    return pairs
-
-
-def _value(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _count(items: int | None, default: int, most: int = _MOST) -> int:

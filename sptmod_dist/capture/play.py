@@ -74,12 +74,6 @@ def _cues(
     starts = np.cumsum([0, *lengths[:-1]]) / rate
     lines = ["time     take  settings: turn when the time has come, the audio follows the pause"]
     for take, start in zip(takes, starts, strict=True):
-        shown = [_setting(control, take) for control in controls]
+        shown = [control.told(take.settings[control.name]) for control in controls]
         lines.append(f"{clock(start):>7}  {take.number:4}  {', '.join(shown) or 'as it is'}")
     return "\n".join(lines)
-
-
-def _setting(control: Control, take: Take) -> str:
-    value = take.settings[control.name]
-    text = value if isinstance(value, str) else f"{value:g}"
-    return f"{control.name} {text} {control.unit}".rstrip()

@@ -18,8 +18,9 @@ from sptmod_dist.capture.device import Wet
 from sptmod_dist.capture.hosted import Hosted
 from sptmod_dist.capture.parameters import Parameter, find, match
 from sptmod_dist.capture.plan import Take
-from sptmod_dist.data.controls import Control
+from sptmod_dist.data.controls import Control, shown
 from sptmod_dist.errors import UserError
+from sptmod_dist.typed import number_or_text
 
 
 class Host(Protocol):
@@ -111,11 +112,11 @@ class PluginDevice:
                 self._host.parameters[name].require(take.settings[control], where)
         settings = [self._values(take) for take in takes]
         try:
-            shown = self._host.shown(settings)
+            stand = self._host.shown(settings)
         except UserError:
             self._refuse_first(takes)
             raise
-        for take, wanted, found in zip(takes, settings, shown, strict=True):
+        for take, wanted, found in zip(takes, settings, stand, strict=True):
             self._compare(take, wanted, found)
 
     def process(self, audio: np.ndarray, rate: int, take: Take) -> Wet:
@@ -125,7 +126,7 @@ class PluginDevice:
     def describe(self) -> str:
         """Plug-in and versions, what each control turns, and what is fixed."""
         turned = [f"{control} turns {name}" for control, name in self._pairs.items()]
-        fixed = [f"{name} fixed at {_text(value)}" for name, value in self._fixed.items()]
+        fixed = [f"{name} fixed at {shown(value)}" for name, value in self._fixed.items()]
         return ", ".join([self._host.about, *turned, *fixed])
 
     def fingerprint(self, take: Take) -> str:
@@ -149,13 +150,13 @@ class PluginDevice:
                 raise UserError(f"{_title(take)}: {error}") from error
 
     def _compare(
-        self, take: Take, wanted: Mapping[str, float | str], shown: Mapping[str, Any]
+        self, take: Take, wanted: Mapping[str, float | str], found: Mapping[str, Any]
     ) -> None:
         for name, value in wanted.items():
-            if not _agree(value, shown[name], self._host.parameters[name]):
+            if not _agree(value, found[name], self._host.parameters[name]):
                 raise UserError(
-                    f"{_title(take)}: {self._host.name} was set to {name} = {_text(value)} and "
-                    f"shows {_text(shown[name])}; plan values that it can take."
+                    f"{_title(take)}: {self._host.name} was set to {name} = {shown(value)} and "
+                    f"shows {shown(found[name])}; plan values that it can take."
                 )
 
 
@@ -168,29 +169,22 @@ def _fixed(host: Host, texts: Mapping[str, str]) -> dict[str, float | str]:
     values: dict[str, float | str] = {}
     for wanted, text in texts.items():
         name = find(wanted, settable, f"--set {wanted}={text}")
-        value = parse_value(text)
+        value = _typed(settable[name], text)
         settable[name].require(value, f"--set {name}")
         values[name] = value
     return values
 
 
-def parse_value(text: str) -> float | str:
-    """A number where it is one, the text otherwise."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _typed(parameter: Parameter, text: str) -> float | str:
+    named = any(isinstance(choice, str) for choice in parameter.choices)
+    return text if named else number_or_text(text)
 
 
-def _agree(wanted: float | str, shown: Any, parameter: Parameter) -> bool:
+def _agree(wanted: float | str, found: Any, parameter: Parameter) -> bool:
     """Whether a plug-in took a value, up to its steps and to what it rounds for display."""
-    if isinstance(wanted, str) or isinstance(shown, str):
-        return str(wanted) == str(shown)
+    if isinstance(wanted, str) or isinstance(found, str):
+        return str(wanted) == str(found)
     reach = 0.0
     if parameter.minimum is not None and parameter.maximum is not None:
         reach = parameter.maximum - parameter.minimum
-    return abs(float(shown) - wanted) <= max(0.01 * abs(wanted), 0.005 * reach, 1e-6)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else f"{float(value):g}"
+    return abs(float(found) - wanted) <= max(0.01 * abs(wanted), 0.005 * reach, 1e-6)

@@ -16,7 +16,8 @@ from sptmod_dist.capture.device import Wet
 from sptmod_dist.capture.plan import Take
 from sptmod_dist.errors import UserError
 
-SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".w64", ".rf64")
+SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".w64", ".rf64", ".mp3", ".ogg", ".opus")
+"""Those that lose something are read too, and doubted."""
 
 
 class RecordedFiles:
@@ -61,7 +62,8 @@ class RecordedFiles:
 
     def process(self, audio: np.ndarray, rate: int, take: Take) -> Wet:
         """Read the take's file."""
-        return Wet(*audio_files.read(self._files[take.id]))
+        file = self._files[take.id]
+        return Wet(*audio_files.read(file), audio_files.info(file).subtype)
 
     def describe(self) -> str:
         """That people recorded it, and what they say it was."""

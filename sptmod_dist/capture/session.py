@@ -6,6 +6,7 @@
     journal.jsonl                       what was done
     checks/                             what was found
     manifest.yaml items.csv             written when every take is there
+    .tmp                                takes at work; gone afterwards
 
 It must not know of devices or checks.
 """
@@ -13,8 +14,10 @@ It must not know of devices or checks.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,20 @@ from sptmod_dist.capture.journal import Journal
 from sptmod_dist.capture.plan import Plan, Take
 from sptmod_dist.data.recordings import Item, Manifest
 
-_LOUDEST = 1.0
-"""Full scale: what is louder is stored as floats."""
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A session's folder for takes at work. What a capture that was killed has left there, or half
+    written beside the takes, goes first: only who holds the session's lock may call this."""
+    place = folder / ".tmp"
+    shutil.rmtree(place, ignore_errors=True)
+    for half in (half for name in ("dry", "wet", "checks") for half in folder.glob(f"{name}/.*-*")):
+        half.unlink()
+    place.mkdir(exist_ok=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 class Session:
@@ -119,7 +134,7 @@ class Session:
         dry_digest = hashlib.sha256(np.ascontiguousarray(dry).data).hexdigest()
         dry_file = self._store_dry(take, dry, rate, dry_digest)
         wet_file = self.wet / f"{take.id}.wav"
-        _write(wet_file, wet, rate)
+        audio.write_unclipped(wet_file, wet, rate)
         files = (dry_file, wet_file)
         self.journal.add(
             {
@@ -166,12 +181,6 @@ class Session:
         with self._lock:
             name = shared if self._held.get(shared, digest) == digest else own
             if self._held.get(name) != digest:
-                _write(self.dry / name, dry, rate)
+                audio.write_unclipped(self.dry / name, dry, rate)
                 self._held[name] = digest
         return self.dry / name
-
-
-def _write(path: Path, samples: np.ndarray, rate: int) -> None:
-    """With 24 bits, or as floats where it would clip."""
-    loud = float(np.abs(samples).max()) > _LOUDEST
-    audio.write(path, samples, rate, "FLOAT" if loud else "PCM_24")

@@ -14,8 +14,15 @@ from sptmod_dist import audio
 from sptmod_dist.capture.plan import Take
 from sptmod_dist.capture.session import Session
 from sptmod_dist.data.controls import normalised_vector
+from sptmod_dist.names import listed
 from sptmod_dist.quality.findings import Finding
-from sptmod_dist.quality.report import conclusion, findings_in_words, overall, write_report
+from sptmod_dist.quality.report import (
+    conclusion,
+    findings_in_words,
+    noise_in_words,
+    overall,
+    write_report,
+)
 from sptmod_dist.quality.set_check import Entry, check_set
 from sptmod_dist.quality.sketch import Sketch, make_sketch
 from sptmod_dist.quality.take_report import Step, TakeReport
@@ -52,12 +59,14 @@ def finish(
     reports = [entry.report for entry in entries]
     together = check_set(entries, [control.name for control in session.plan.controls])
     write_report(session.checks / "report.json", device, reports, together)
-    for line in findings_in_words(reports, together, notes=False):
-        say(line)
+    for line in (*findings_in_words(reports, together, notes=False), noise_in_words(reports)):
+        if line:
+            say(line)
     if missing:
         say(
             f"{len(takes)} of {len(session.plan.takes)} takes are there; the manifest is written "
-            f"when all are: {_listed([take.id for take in missing])} missing."
+            f"when all are: {listed([take.id for take in missing], _SHOWN)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing."
         )
     else:
         session.write_manifest(rate, device)
@@ -98,9 +107,3 @@ def read_report(found: Mapping[str, Any]) -> TakeReport:
     plain["findings"] = tuple(Finding(**finding) for finding in plain["findings"])
     plain["steps"] = tuple(Step(**step) for step in plain.get("steps", ()))
     return TakeReport(**plain)
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{shown}{more} {'is' if len(names) == 1 else 'are'}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from sptmod_dist import audio
 from sptmod_dist.capture.markers import PASSAGE_SECONDS, Layout, layout, marker, surround
-from sptmod_dist.capture.music import MusicFile, excerpts, find_music
+from sptmod_dist.capture.music import MusicFile, excerpts, find_music, require_rate
 from sptmod_dist.capture.stimulus_picture import draw
 from sptmod_dist.data.stimulus import (
     EXCERPT_SECONDS,
@@ -89,6 +89,7 @@ def write_stimuli(
     if not overwrite:
         _refuse_existing(paths.values())
     music = find_music(music_folder, say)
+    require_rate(music, rate)
     Path(folder).mkdir(parents=True, exist_ok=True)
     for seed, path in paths.items():
         samples = make_stimulus(rate, seed, music, say)

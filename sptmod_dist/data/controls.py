@@ -15,10 +15,13 @@ from typing import Any, TypeAlias
 from sptmod_dist.data.documents import check_keys
 from sptmod_dist.errors import UserError
 from sptmod_dist.names import advice
+from sptmod_dist.typed import number_or_text
 
 SCALES = ("linear", "log", "list")
 Setting: TypeAlias = "float | str"
 """Where a control stands, in the device's own unit; text where its positions have names."""
+MOST_RATIO = 1e30
+"""From the lowest to the highest value of a log scale."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,10 @@ class Control:
             raise UserError(
                 f"{where}: a log scale needs a minimum above 0, not {low:g}; use linear."
             )
+        if self.scale == "log" and high / MOST_RATIO > low:
+            raise UserError(
+                f"{where}: a log scale cannot reach from {low:g} to {high:g}; raise the minimum."
+            )
 
     def _check_positions(self, where: str) -> None:
         if self.minimum is not None or self.maximum is not None:
@@ -108,6 +115,12 @@ class Control:
     def _range(self) -> tuple[float, float]:
         assert self.minimum is not None and self.maximum is not None
         return self.minimum, self.maximum
+
+    def read(self, text: str) -> Setting:
+        """What a table's cell or a word on the command line says, for `setting`: the text itself
+        where positions are texts, for `01` is not `1` then; else a number where it is one."""
+        named = any(isinstance(position, str) for position in self.positions)
+        return text if named else number_or_text(text)
 
     def setting(self, value: Any) -> Setting:
         """The setting that a value from a file or a command line means.
@@ -150,6 +163,10 @@ class Control:
             value = round(low + place * (high - low), 12 - math.ceil(math.log10(high - low)))
         return min(max(value, low), high)
 
+    def told(self, value: Setting) -> str:
+        """The control where it stands, for people: `threshold -20 dB`."""
+        return f"{self.name} {shown(value)} {self.unit}".rstrip()
+
     def in_words(self) -> str:
         """All that decides what a model sees; equal words mean equal vectors."""
         if self.scale == "list":
@@ -179,9 +196,10 @@ class Control:
         return cls(**entry)
 
     def _position(self, value: Any) -> int:
-        for number, position in enumerate(self.positions):
-            if _same(position, value):
-                return number
+        for alike in (_same, _near):
+            found = [n for n, position in enumerate(self.positions) if alike(position, value)]
+            if len(found) == 1:
+                return found[0]
         raise UserError(
             f"control '{self.name}' = {brief(value)} is none of its positions; give one of "
             f"{', '.join(map(shown, self.positions))}{_hint(value)}."
@@ -189,15 +207,26 @@ class Control:
 
 
 def _same(position: Setting, value: Any) -> bool:
-    """Whether a value from a file or command line, where `2` may be text, means a position."""
-    if isinstance(value, bool):
+    """Whether a value from a file or command line is written as a position, or is its number."""
+    if isinstance(position, str):
+        return position == (exact(value) if _is_number(value) else value)
+    return _near(position, value)
+
+
+def _near(position: Setting, value: Any) -> bool:
+    """Whether both are one number, however it is written: `2` and `02`."""
+    numbers = [number_or_text(v) if isinstance(v, str) else v for v in (position, value)]
+    if not all(map(_is_number, numbers)):
         return False
-    if isinstance(position, str) and isinstance(value, str):
-        return position == value
     try:
-        return math.isclose(float(position), float(value), rel_tol=1e-9, abs_tol=1e-12)
-    except (TypeError, ValueError, OverflowError):
+        one, other = map(float, numbers)
+    except OverflowError:
         return False
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def shown(value: Setting) -> str:
@@ -250,8 +279,8 @@ def unique_controls(entries: Sequence[Any], path: object) -> tuple[Control, ...]
 
 
 def _number(value: Any, where: str) -> float:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not abs(value) < 1e300:  # beyond, a range's width is no float; NaN neither
+    # beyond, a range's width is no float; NaN is not below either
+    if not _is_number(value) or not abs(value) < 1e300:
         raise UserError(
             f"{where}: {brief(value)} is not a finite number; write it like 2.5{_hint(value)}."
         )

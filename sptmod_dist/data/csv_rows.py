@@ -37,6 +37,8 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
     rows = []
     try:
         header = [name.strip() for name in next(reader, [])]
+        if header and header[0].lower().startswith("sep="):  # a word to a spreadsheet
+            header = [name.strip() for name in next(reader, [])]
         _check_header(path, header)
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -52,14 +54,6 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def value_of(cell: str) -> float | str:
-    """A cell as a number where it is one."""
-    try:
-        return float(cell)
-    except ValueError:
-        return cell
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:

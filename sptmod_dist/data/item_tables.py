@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sptmod_dist.data.controls import exact
-from sptmod_dist.data.csv_rows import csv_text, read_rows, read_text, value_of
+from sptmod_dist.data.controls import Control, exact
+from sptmod_dist.data.csv_rows import csv_text, read_rows, read_text
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
 from sptmod_dist.names import advice
@@ -24,12 +24,12 @@ FIELDS = ("id", "input", "output", "sidechain", "split")
 KINDS = (".csv", ".jsonl")
 
 
-def read_table(path: Path, controls: Sequence[str]) -> list[tuple[str, Any]]:
+def read_table(path: Path, controls: Sequence[Control]) -> list[tuple[str, Any]]:
     """Each row as the keys and values that stand in a manifest's list, with where it stands.
 
     Args:
         path: ends in `.csv` or `.jsonl`.
-        controls: names of the columns that are settings.
+        controls: their names are the columns that are settings.
 
     Raises:
         UserError: another kind of file, one that is no text, no rows, or a row that is none.
@@ -57,19 +57,20 @@ def write_table(path: Path, entries: Sequence[dict[str, Any]], controls: Sequenc
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def _csv(path: Path, controls: Sequence[str]) -> list[tuple[str, Any]]:
-    _require_apart(path, controls)
+def _csv(path: Path, controls: Sequence[Control]) -> list[tuple[str, Any]]:
+    names = [control.name for control in controls]
+    _require_apart(path, names)
     header, rows = read_rows(path)
-    known = [*FIELDS, *controls]
+    known = [*FIELDS, *names]
     for name in header:
         if name not in known:
             raise UserError(f"{path} has the unknown column '{name}': {advice(name, known)}")
     return [(where, _entry(cells, controls)) for where, cells in rows]
 
 
-def _entry(cells: dict[str, str], controls: Sequence[str]) -> dict[str, Any]:
+def _entry(cells: dict[str, str], controls: Sequence[Control]) -> dict[str, Any]:
     entry: dict[str, Any] = {name: cells[name] for name in FIELDS if cells.get(name)}
-    settings = {name: value_of(cells[name]) for name in controls if cells.get(name)}
+    settings = {c.name: c.read(cells[c.name]) for c in controls if cells.get(c.name)}
     return {**entry, "controls": settings} if settings else entry
 
 

@@ -205,7 +205,7 @@ def _entries(
     """Each item as keys and values, with where it stands."""
     if isinstance(top["items"], str):
         table = _file(path, top["items"], "items", str(path))
-        return read_table(table, [control.name for control in controls])
+        return read_table(table, controls)
     return [(f"{path}, item {n}", entry) for n, entry in enumerate(_list(path, top, "items"), 1)]
 
 

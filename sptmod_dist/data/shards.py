@@ -11,6 +11,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from sptmod_dist.data.members import read_stretch
 from sptmod_dist.data.sample_formats import FORMATS
 from sptmod_dist.data.shard_index import HOW_TO_BUILD, Index, Item, Record, member_name
 from sptmod_dist.data.sources import LocalFolder, Source
+from sptmod_dist.model.lengths import GroupLengths
 
 
 class Sequence(NamedTuple):
@@ -129,6 +131,39 @@ class ShardSet:
             raise ShardError(
                 f"{self.place} was made for something else ({'; '.join(differences)}): "
                 f"build the right set with `{how_to_build}`"
+            )
+
+    def cut_for(self, lengths: GroupLengths) -> ShardSet:
+        """The same recordings in sequences of other lengths, bit for bit those of a set built so.
+
+        Args:
+            lengths: of the sequences to be; of a set that holds no whole items they must be its own
+                already, and `require` says where they are not.
+
+        Raises:
+            ShardError: a validation or test item is shorter than one sequence.
+        """
+        geometry = replace(
+            self.geometry, lengths=tuple(lengths.lengths), input_length=lengths.input_length
+        )
+        if self.index.kind != "items" or geometry == self.geometry:
+            return self
+        counts = [geometry.n_sequences(record.samples) for record in self.index.records]
+        cut = zip(self.index.records, counts, strict=True)
+        records = [record._replace(sequences=count) for record, count in cut]
+        of_item = dict(zip((record.item for record in records), counts, strict=True))
+        items = [item._replace(sequences=of_item.get(n, 0)) for n, item in enumerate(self.items)]
+        self._require_length(geometry, items)
+        index = replace(self.index, geometry=geometry, records=records, items=items)
+        return ShardSet(self.source, index, self.fingerprint)
+
+    def _require_length(self, geometry: Geometry, items: Iterable[Item]) -> None:
+        short = [item for item in items if not item.sequences and self.index.split != "train"]
+        if short:
+            raise ShardError(
+                f"{self.place}: item '{short[0].id}' has {short[0].samples} samples and one "
+                f"sequence needs {geometry.sequence_length}: take longer recordings, or lower the "
+                "lengths or the model's lookback"
             )
 
     def locate(self, number: int) -> tuple[int, int]:

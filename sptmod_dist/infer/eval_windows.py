@@ -13,7 +13,7 @@ from sptmod_dist.infer.evaluation import Windows
 from sptmod_dist.infer.load import Model
 from sptmod_dist.losses import Loss, LossTerms
 from sptmod_dist.tbptt import Schedule
-from sptmod_dist.train.validation import item_terms
+from sptmod_dist.train.validation import streamed_terms
 
 
 class Windowed:
@@ -32,8 +32,12 @@ class Windowed:
         if model.spn is not None:
             self._networks["spn"] = model.spn
 
-    def measure(self, item: Audio) -> Windows | None:
-        """The terms of one item; None where it is too short for one window."""
+    def measure(self, item: Audio, streamed: torch.Tensor) -> Windows | None:
+        """The terms of one item; None where it is too short for one window.
+
+        Args:
+            streamed: the model's output, [1, C, T].
+        """
         if not self._schedule.n_sequences(item.output.shape[-1]):
             return None
         x, y, controls = (
@@ -41,8 +45,8 @@ class Windowed:
             for a in (item.input, item.output, item.controls)
         )
         with torch.no_grad():
-            terms = item_terms(
-                self._networks, self._schedule, self._loss, x, y, controls, self._at_once
+            terms = streamed_terms(
+                self._networks, self._schedule, self._loss, streamed, x, y, controls, self._at_once
             )
         rows = (dict(zip(LossTerms._fields, row.tolist(), strict=True)) for row in terms[:3])
         return Windows(*rows)

@@ -110,10 +110,11 @@ def _over_items(
     example = chosen(subjects.subjects, LISTENING)[0].id
     for number, subject in enumerate(subjects.subjects):
         recording = subjects.read(number)
-        prediction = _predict(model, recording)
+        streamed = _stream(model, recording)
+        prediction = streamed[0].float().numpy()
         if subject.id == example:
             _write_example(folder, subject.id, recording, prediction, model.sample_rate)
-        windows = windowed.measure(recording)
+        windows = windowed.measure(recording, streamed)
         result, levels[subject.id] = measure(
             subject, recording, prediction, loss, model.sample_rate, windows
         )
@@ -121,10 +122,13 @@ def _over_items(
     return results, levels
 
 
-def _predict(model: Model, recording: Audio) -> np.ndarray:
-    """The streamed output [C, T]."""
-    x, controls = (torch.from_numpy(a)[None] for a in (recording.input, recording.controls))
-    return stream_whole(model.effect, x, controls)[0].float().numpy()
+def _stream(model: Model, recording: Audio) -> torch.Tensor:
+    """The streamed output [1, C, T]."""
+    x, controls = (
+        torch.from_numpy(a)[None].to(model.config.dtype)
+        for a in (recording.input, recording.controls)
+    )
+    return stream_whole(model.effect, x, controls)
 
 
 def _with_aliasing(result: ItemResult, found: tuple[Aliasing, ...]) -> ItemResult:

@@ -73,7 +73,7 @@ class Pairs:
 
 
 def with_defaults(model: Model, settings: Mapping[str, Setting]) -> dict[str, Setting]:
-    """The settings of all of a model's controls.
+    """The settings of all of a model's controls, texts as people type them among them.
 
     Raises:
         UserError: a control without a setting and a default, an unknown one, a value out of range.
@@ -85,6 +85,8 @@ def with_defaults(model: Model, settings: Mapping[str, Setting]) -> dict[str, Se
             raise UserError(
                 f"control '{control.name}' has no default: give --control {control.name}=VALUE"
             )
+        value = given[control.name]
+        given[control.name] = control.read(value) if isinstance(value, str) else value
     normalised_vector(model.controls, given)  # refuses what is unknown or out of range
     return {control.name: control.setting(given[control.name]) for control in model.controls}
 

@@ -130,4 +130,6 @@ def _tell(
     print()
     for line in findings_in_words(reports, whole, notes=len(reports) == 1):
         print(line)
+    if all(report.best_esr is None for report in reports):
+        print("Noise shows where the dry is silent or repeated: `capture` tells it of its takes.")
     print(f"Wrote {out / 'report.json'} and a picture of each take beside it.")

@@ -20,7 +20,8 @@ WINDOW_SECONDS = 0.18
 TRUSTED = 0.2
 """Above this a window's delay counts: unrelated noise has less than 0.1."""
 MOST_WINDOWS = 256
-_CHUNK = 64
+CHUNK = 64
+"""Windows in memory at once."""
 _FLOOR = 1e-3  # of a window's mean power: bins below are whitened less
 _BROAD = 0.03
 _ROUNDS = 3
@@ -118,8 +119,8 @@ def track(dry: np.ndarray, wet: np.ndarray, rate: int, starts: np.ndarray, delay
     found = Track(starts + size / 2, np.full(len(starts), float(delay)), *nothing)
     shift = round(delay)
     inside = np.flatnonzero((starts + shift >= 0) & (starts + shift + size <= len(wet)))
-    for at in range(0, len(inside), _CHUNK):
-        rows = inside[at : at + _CHUNK]
+    for at in range(0, len(inside), CHUNK):
+        rows = inside[at : at + CHUNK]
         late, trust, signs, breadth = _windows(dry, wet, starts[rows], shift, size)
         found.delays[rows] = shift + late
         found.trust[rows] = trust * np.minimum(1.0, breadth / _BROAD)
@@ -152,23 +153,49 @@ def _windows(
     dry: np.ndarray, wet: np.ndarray, starts: np.ndarray, shift: int, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Delay beyond the shift, how much it stands out, sign and breadth of each window, `[W]`."""
+    white, breadth = white_windows(dry, wet, starts, starts + shift, size)
+    late, signs, height, second = peaks(white, size)
+    total = np.abs(white).sum(axis=1) * 2 / size
+    return late, (height - second) / np.maximum(total, 1e-20), signs, breadth
+
+
+def white_windows(
+    dry: np.ndarray, wet: np.ndarray, starts: np.ndarray, places: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The whitened cross-spectrum of each window, and the breadth of the dry's spectrum.
+
+    Args:
+        starts, places: of the windows, in the dry and in the wet.
+        size: of a window.
+
+    Shape:
+        dry `[T]`, wet `[T']`, starts and places `[W]`, to `[W, F]` and `[W]`
+    """
     taper = np.hanning(size).astype(np.float32)
     before = np.stack([dry[start : start + size] for start in starts]) * taper
-    after = np.stack([wet[start : start + size] for start in starts + shift]) * taper
-    lags = size // 4
+    after = np.stack([wet[place : place + size] for place in places]) * taper
     spectra = fft.rfft(before, axis=1)
     white = _whiten(spectra) * np.conj(_whiten(fft.rfft(after, axis=1)))
     white[:, 0] = 0  # an offset has no place
+    return white, _breadth(spectra)
+
+
+def peaks(
+    white: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Where the correlation of each window is highest, in samples, and its sign there; how high it
+    is there, and how high elsewhere.
+
+    Shape:
+        white `[W, F]`, to `[W]` each
+    """
+    lags = size // 4
     curve = np.roll(fft.irfft(np.conj(white), size, axis=1), lags, axis=1)[:, : 2 * lags + 1]
-    rows = np.arange(len(curve))
     best = np.abs(curve).argmax(axis=1)
-    peak = curve[rows, best]
+    peak = curve[np.arange(len(curve)), best]
     signs = np.where(peak < 0, -1.0, 1.0)
-    total = np.abs(white).sum(axis=1) * 2 / size
-    trust = (np.abs(peak) - _second(np.abs(curve), best)) / np.maximum(total, 1e-20)
-    whole = best - lags
-    fraction = _fractions(white, whole, signs, size)
-    return whole + fraction, trust, signs, _breadth(spectra)
+    late = best - lags + _fractions(white, best - lags, signs, size)
+    return late, signs, np.abs(peak), _second(np.abs(curve), best)
 
 
 def _whiten(spectra: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sptmod_dist.quality.agreement import FOLLOWS, Course, believed, together
 from sptmod_dist.quality.correlation import TRUSTED, Track, grid, rough_delays, track, window_size
 from sptmod_dist.quality.drift import NEIGHBOURS, find_steps, place_step, slope_of
 from sptmod_dist.quality.marked import Marked
@@ -21,6 +22,8 @@ RELATED, RELATED_PART = 3, 0.05
 MOST_SLOPE = 5e-4
 """The worst clocks are ten times better."""
 _SURE = 4.0
+_LEAST_DRIFT = 0.5
+"""Samples over the whole file: less is not worth a look."""
 _FEW, _MANY, _EXACT = 8, 20, 0.02
 _LEAST_GAP, _GAP_PART = 8, 0.1
 """Windows, and the part of the file, without a trusted one: then another delay is looked for."""
@@ -32,7 +35,8 @@ class Timing:
 
     Args:
         latency: samples, in the middle of the file.
-        method: `markers`, `correlation`, or `none` where the wet does not follow.
+        method: `markers`, `correlation`, `whole` where only all windows together tell the delay,
+            or `none` where the wet does not follow.
         slope: by how much the delay grows a sample.
         polarity: 1 or -1.
         steps: samples lost or doubled.
@@ -62,11 +66,12 @@ def find_timing(dry: np.ndarray, wet: np.ndarray, rate: int, marked: Marked | No
     line = found if len(found.delays) >= _FEW else points
     slope = slope_of(line.middles, line.delays)
     if not ends and not _related(found, slope, len(grid(len(dry), rate))):
-        return Timing(0.0, "none", 0.0, 1, (), found)
+        return _of_the_whole(dry, wet, rate, found)
     known = ends[1][1] - ends[0][1] if len(ends) == 2 else None
     polarity = _polarity(found, marked)
     weighted = _with_ends(found, ends, NEIGHBOURS)
     steps = _steps(dry, wet, rate, weighted, slope, known, polarity)
+    slope, steps = _sure(dry, wet, rate, points, slope, steps, known)
     if known is not None and not steps:
         slope = known / (ends[1][0] - ends[0][0])
     elif known is None and abs(slope) * len(dry) < _SURE * _spread(points, slope):
@@ -75,6 +80,35 @@ def find_timing(dry: np.ndarray, wet: np.ndarray, rate: int, marked: Marked | No
     latency = _latency(points, slope, first, ends, len(dry) / 2)
     method = "markers" if ends else "correlation"
     return Timing(latency, method, slope, polarity, tuple(steps), points)
+
+
+def _of_the_whole(dry: np.ndarray, wet: np.ndarray, rate: int, found: Track) -> Timing:
+    """Of steady tones, of which hardly a window has a delay of its own."""
+    whole = together(dry, wet, rate)
+    if whole.agreement < FOLLOWS:
+        return Timing(0.0, "none", 0.0, 1, (), found)
+    alike = found.at(np.abs(found.delays - whole.delay) < 1)
+    return Timing(whole.delay, "whole", 0.0, whole.sign, (), alike)
+
+
+def _sure(
+    dry: np.ndarray,
+    wet: np.ndarray,
+    rate: int,
+    points: Track,
+    slope: float,
+    steps: list[Step],
+    known: float | None,
+) -> tuple[float, list[Step]]:
+    """The slope and the steps that are no filter's doing."""
+    drifts = known is None and abs(slope) * len(dry) > _LEAST_DRIFT
+    if not steps and not drifts:
+        return slope, steps
+    course = Course(slope, tuple((step.seconds * rate, step.samples) for step in steps))
+    begin = float(points.delays[0] - slope * points.middles[0])
+    left = believed(dry, wet, rate, begin, course, known is not None)
+    kept = [step for step in steps if (step.seconds * rate, step.samples) in left.steps]
+    return left.slope, kept
 
 
 def _related(found: Track, slope: float, windows: int) -> bool:

@@ -17,9 +17,6 @@ from sptmod_dist.quality.align import align
 from sptmod_dist.quality.checking import Recorded, ahead, read_item, report_of
 from sptmod_dist.quality.take_report import TakeReport
 
-_LOUDEST = 1.0 - 2.0**-23
-"""What 24 bits hold."""
-
 
 @dataclass(frozen=True)
 class Fixed:
@@ -153,7 +150,7 @@ class _Files:
     def store(self, fixed: Fixed, rate: int) -> Item:
         """Write an item's files; the item that names them."""
         output = self.folder / "wet" / f"{fixed.item.id}.wav"
-        _write(output, fixed.wet, rate)
+        audio.write_unclipped(output, fixed.wet, rate)
         key = None
         if fixed.sidechain is not None and fixed.item.sidechain is not None:
             key = self._input(fixed.item.sidechain, fixed.item.id, fixed.sidechain, rate)
@@ -169,12 +166,6 @@ class _Files:
             while path in taken:  # the same source, cut otherwise, or another of this name
                 path = path.with_name(f"{source.stem}-{name}{f'-{number}' if number else ''}.wav")
                 number += 1
-            _write(path, samples, rate)
+            audio.write_unclipped(path, samples, rate)
             self._inputs[digest] = path
         return self._inputs[digest]
-
-
-def _write(path: Path, samples: np.ndarray, rate: int) -> None:
-    """With 24 bits, or as floats where it would clip."""
-    loud = float(np.abs(samples).max()) > _LOUDEST
-    audio.write(path, samples, rate, "FLOAT" if loud else "PCM_24")

@@ -23,6 +23,7 @@ DROPOUTS = 1.0
 STEADY_DB = 0.1
 BYPASSED_DB = 0.01
 FRACTION = 0.1
+_USE_MARKERS = "Play what `sptmod-dist stimulus` makes: its markers tell the delay exactly."
 _CLIPPED = "The wet is clipped, first at"
 GROWS = 0.1
 """dB of gain a dB of level: from here on the wet is as the dry of a compressor would be."""
@@ -36,14 +37,25 @@ def judge(report: TakeReport, frames: int, peak: float) -> tuple[Finding, ...]:
         frames: length of the dry.
         peak: of the wet.
     """
-    rules = (_steps, _drift, _clipping, _dropouts, _noise, _polarity, _gain, _latency, _offset)
-    found = [finding for rule in rules for finding in rule(report, frames)]
+    faulty = (_timing, _steps, _drift, _clipping, _dropouts, _noise)
+    rest = (_polarity, _gain, _latency, _offset)
+    found = [finding for rule in (*faulty, *rest) for finding in rule(report, frames)]
     return tuple(found + list(_quiet(peak)))
 
 
 def decibels(share: float) -> str:
     """A ratio of energies in words."""
     return f"{10 * math.log10(share):.0f} dB" if share > 1e-14 else "below -140 dB"
+
+
+def _timing(report: TakeReport, frames: int) -> Iterator[Finding]:
+    if report.method == "whole":
+        yield Finding(
+            "doubt",
+            "Hardly a moment of the wet tells its delay, as in steady tones; drift and lost "
+            "samples may be missed.",
+            _USE_MARKERS,
+        )
 
 
 def _steps(report: TakeReport, frames: int) -> Iterator[Finding]:

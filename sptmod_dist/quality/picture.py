@@ -23,7 +23,9 @@ LOWEST_DB = -90.0
 _HEARD_DB = -60.0
 _SHOWN = 6
 _COLORS = {"unfit": "#b3261e", "doubtful": "#a15c00", "sound": "#1b6e3c"}
-_MARKS = {"dropout": "#b3261e", "lost samples": "#7b1fa2", "clipping": "#e65100"}
+_LATE = 0.85
+"""Of the width: what is marked beyond has its word on the left."""
+_MARKS = {"dropout": "#b3261e", "lost samples": "#7b1fa2", "first clipping": "#e65100"}
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def draw(path: Path, report: TakeReport, curves: Curves | None) -> None:
             _draw_level(level, report, curves)
             _draw_gain(gain, curves)
             _draw_delay(delay, report)
-            _mark((level, gain, delay), report)
             level.set_xlim(0, float(curves.seconds[-1] + curves.seconds[0]))
+            _mark((level, gain, delay), report)
         words = figure.add_subplot(grid[3])
         words.axis("off")
         words.text(0, 0.72, "\n".join(_lines(report)), va="top", fontsize=10)
@@ -134,15 +136,19 @@ def _draw_delay(axes: Axes, report: TakeReport) -> None:
 
 
 def _mark(panels: tuple[Axes, ...], report: TakeReport) -> None:
-    """Lines at the places of findings, and their meaning beside the first panel."""
-    for name, seconds in _places(report):
+    """Lines at the places of findings, and what they mean beside them, inside the first panel."""
+    last = panels[0].get_xlim()[1]
+    for name, place in _places(report):
+        seconds = min(max(place, 0.0), last)
         for axes in panels:
             axes.axvline(seconds, color=_MARKS[name], linewidth=1.0, alpha=0.8)
         height = 0.95 - 0.09 * list(_MARKS).index(name)
         panels[0].text(
-            seconds, height, f" {name}", color=_MARKS[name], fontsize=9, va="top",
-            transform=panels[0].get_xaxis_transform(), clip_on=True,
-        )
+            seconds, height, f" {name} ", color=_MARKS[name], fontsize=9, va="top",
+            ha="right" if seconds > _LATE * last else "left",
+            transform=panels[0].get_xaxis_transform(),
+            bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0},
+        )  # fmt: skip
 
 
 def _places(report: TakeReport) -> Iterator[tuple[str, float]]:
@@ -151,7 +157,7 @@ def _places(report: TakeReport) -> Iterator[tuple[str, float]]:
     for step in report.steps[:_SHOWN]:
         yield "lost samples", step.seconds
     if report.clipping_at is not None:
-        yield "clipping", report.clipping_at - report.latency / report.rate
+        yield "first clipping", report.clipping_at - report.latency / report.rate
 
 
 def _lines(report: TakeReport) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,18 @@ def findings_in_words(
     ]
     more = len(lines) - _SHOWN
     return lines[:_SHOWN] + ([f"… and {more} more in report.json"] if more > 0 else [])
+
+
+def noise_in_words(reports: Sequence[TakeReport]) -> str:
+    """The best ESR that the device's own noise leaves to any model, of the noisiest take and of the
+    usual one; nothing where no take tells it."""
+    known = {report.name: report.best_esr for report in reports if report.best_esr is not None}
+    if not known:
+        return ""
+    worst = max(known, key=lambda name: known[name])
+    middle = _esr_in_db(statistics.median(known.values()))
+    line = f"The device's noise leaves an ESR of {middle} dB at best"
+    return line + (f", {_esr_in_db(known[worst])} dB in {worst}." if len(known) > 1 else ".")
 
 
 def conclusion(reports: Sequence[TakeReport], whole: Sequence[Finding]) -> str:
@@ -129,8 +142,12 @@ def _row(report: TakeReport) -> tuple[str, ...]:
         f"{100 * offset:.2f}",
         "-" if gain is None else f"{gain[0]:.1f} to {gain[1]:.1f}",
         "-" if report.noise_db is None else _decibels(report.noise_db),
-        "-" if report.best_esr is None else _decibels(10 * math.log10(report.best_esr + 1e-20)),
+        "-" if report.best_esr is None else _esr_in_db(report.best_esr),
     )
+
+
+def _esr_in_db(esr: float) -> str:
+    return _decibels(10 * math.log10(esr + 1e-20))
 
 
 def _decibels(value: float) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sptmod_dist.names import listed
 from sptmod_dist.quality.findings import Finding
 from sptmod_dist.quality.misfits import (
     LEAST_TAKES,
@@ -26,7 +27,6 @@ from sptmod_dist.quality.take_report import TakeReport
 
 SHARED_SECONDS = 4
 """Of the dry that all takes have in common at their beginning, to be compared moment by moment."""
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ def _copies(entries: Sequence[Entry]) -> Iterator[Finding]:
         if len({entry.vector for entry in group}) > 1:
             yield Finding(
                 "doubt",
-                f"{_listed([entry.name for entry in group])} hold the same audio, sample by "
+                f"{listed([entry.name for entry in group])} hold the same audio, sample by "
                 "sample, under different settings.",
                 "Record anew what was copied; it is in order where the device does nothing there.",
             )
         elif len(group) > 1:
             yield Finding(
                 "doubt",
-                f"{_listed([entry.name for entry in group])} hold the same audio, sample by "
+                f"{listed([entry.name for entry in group])} hold the same audio, sample by "
                 "sample.",
                 "Leave out all but one, so that none is trained on and tested as well.",
             )
@@ -115,7 +115,7 @@ def _latencies(entries: Sequence[Entry]) -> Iterator[Finding]:
     if 0 < len(others) <= len(late) // 5:
         yield Finding(
             "doubt",
-            f"{_listed([entries[n].name for n in others])} {_have(others)} another latency "
+            f"{listed([entries[n].name for n in others])} {_have(others)} another latency "
             f"({late[others[0]]:.1f} samples) than the rest ({usual:.1f}).",
             "Listen to the beginnings; it is in order where recordings were started by hand.",
         )
@@ -126,7 +126,7 @@ def _polarities(entries: Sequence[Entry]) -> Iterator[Finding]:
     if 0 < len(turned) < len(entries):
         yield Finding(
             "doubt",
-            f"{len(turned)} of {len(entries)} takes are turned over: {_listed(turned)}.",
+            f"{len(turned)} of {len(entries)} takes are turned over: {listed(turned)}.",
             "Record all with the same cables, or turn them with `check --fix --polarity`.",
         )
 
@@ -170,7 +170,7 @@ def _misfits(names: Sequence[str], search: Misfits) -> Iterator[Finding]:
         which = [names[number] for number in search.off]
         yield Finding(
             "doubt",
-            f"{_listed(which)} {'do' if len(which) > 1 else 'does'} not sound as the settings and "
+            f"{listed(which)} {'do' if len(which) > 1 else 'does'} not sound as the settings and "
             "the other takes let expect.",
             "Listen, compare with the plan, and record again if a knob stood elsewhere.",
         )
@@ -199,17 +199,10 @@ def _inert(controls: Sequence[str], search: Misfits) -> Iterator[Finding]:
     elif still:
         yield Finding(
             "doubt",
-            f"{_listed(still)} {'move' if len(still) > 1 else 'moves'} nothing that can be told.",
+            f"{listed(still)} {'move' if len(still) > 1 else 'moves'} nothing that can be told.",
             "Check the connection; leave out a control that does nothing.",
         )
 
 
 def _have(some: Sequence[int]) -> str:
     return "have" if len(some) > 1 else "has"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The names as a sentence has them, the first few of many."""
-    if len(names) > _SHOWN:
-        return f"{', '.join(names[:_SHOWN])} and {len(names) - _SHOWN} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -111,7 +111,8 @@ def _unrelated(dry: np.ndarray, wet: np.ndarray, rate: int, marked: Marked | Non
         return Finding(
             "fault",
             "The wet does not follow the dry.",
-            "Check that these two files belong together and that the device was on.",
+            "Check that these two files belong together and that the device was on"
+            + ("." if marked else "; if so, play what `sptmod-dist stimulus` makes, with markers."),
         )
     return Finding(
         "fault",

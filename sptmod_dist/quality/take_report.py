@@ -30,7 +30,8 @@ class TakeReport:
     latency: float = 0.0
     """Samples by which the wet is late, in the middle of the content; negative: it is early."""
     method: str = "none"
-    """How the latency was found: `markers`, `correlation` or `none`."""
+    """How the latency was found: `markers`, `correlation`, `whole` (a correlation of all moments
+    together, since few have a delay of their own) or `none`."""
     drift_ppm: float = 0.0
     """By how much the wet's clock runs apart: the latency grows by that part of the time."""
     polarity: int = 1

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sptmod_dist.errors import UserError
-from sptmod_dist.files import fsync_dir, fsync_file
+from sptmod_dist.files import fsync_dir, fsync_file, read_plain
 
 FORMAT = "sptmod-checkpoint-1"
 WEIGHTS, MOMENTS, AVERAGES, STATE, MANIFEST = (
@@ -56,19 +56,32 @@ class Checkpoint:
     """The moving averages of the weights, where the training keeps them."""
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def digest(path: Path) -> str:
+    """SHA-256 of a plain file, in hexadecimal.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+    """
+    return hashlib.sha256(read_plain(path)).hexdigest()
 
 
-def _tidy(folder: Path) -> None:
+def tidy(folder: Path) -> None:
     """After a process that was killed: remove what is half, put back what was being replaced."""
     for path in folder.glob(f"{_OLD}*"):
         target = folder / path.name.removeprefix(_OLD)
         if target.exists():
-            shutil.rmtree(path)
+            remove(path)
         else:
             path.rename(target)
     for path in folder.glob(f"{_NEW}*"):
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint; of one that somebody moved and linked, the link."""
+    if path.is_symlink():
+        path.unlink()
+    else:
         shutil.rmtree(path)
 
 
@@ -79,7 +92,7 @@ def save(folder: Path, name: str, checkpoint: Checkpoint) -> Path:
         OSError: the disk is full or not writable; what was there before stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _tidy(folder)
+    tidy(folder)
     new, old, target = folder / f"{_NEW}{name}", folder / f"{_OLD}{name}", folder / name
     new.mkdir()
     try:
@@ -89,8 +102,7 @@ def save(folder: Path, name: str, checkpoint: Checkpoint) -> Path:
         new.rename(target)
         fsync_dir(folder)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        tidy(folder)
     return target
 
 
@@ -105,7 +117,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     state = json.dumps(checkpoint.state, indent=1, allow_nan=False)
     (folder / STATE).write_text(state + "\n")
     files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        path.name: {"bytes": path.stat().st_size, "sha256": digest(path)}
         for path in sorted(folder.iterdir())
     }
     manifest = {"format": FORMAT, "files": files}
@@ -123,11 +135,11 @@ def load(path: Path) -> Checkpoint:
     """
     expected = _check(path)
     try:
-        state = json.loads((path / STATE).read_text())
+        state = json.loads(read_plain(path / STATE))
         averages = load_file(path / AVERAGES) if AVERAGES in expected else {}
         weights, moments = load_file(path / WEIGHTS), load_file(path / MOMENTS)
         checkpoint = Checkpoint(weights, moments, state, averages)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): take another checkpoint") from None
     for key in ("progress", "config", "data"):
         if not isinstance(state, dict) or not isinstance(state.get(key), dict):
@@ -138,23 +150,23 @@ def load(path: Path) -> Checkpoint:
 def _check(path: Path) -> dict[str, str]:
     """The digest of each file that the manifest names, all of them right."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = json.loads(read_plain(path / MANIFEST))
         form, files = manifest["format"], manifest["files"]
         needed = {WEIGHTS, MOMENTS, STATE} | ({AVERAGES} & set(files))
         expected = {file: files[file]["sha256"] for file in sorted(needed)}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(
             f"{path / MANIFEST} is missing or unreadable, so this is no whole checkpoint: give "
             "another one, such as runs/NAME/checkpoints/step-00001000"
         ) from None
     if form != FORMAT:
         raise CheckpointError(f"{path} has the format {form!r}; this version reads {FORMAT!r}")
-    for file, digest in expected.items():
+    for file, promised in expected.items():
         try:
-            actual = _digest(path / file)
+            actual = digest(path / file)
         except OSError:
             raise CheckpointError(f"{path / file} is missing: take another checkpoint") from None
-        if actual != digest:
+        if actual != promised:
             raise CheckpointError(f"{path / file} is damaged: take another checkpoint")
     return expected
 
@@ -212,4 +224,4 @@ def find(folder: Path, prefix: str) -> list[Path]:
 def prune(folder: Path, prefix: str, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints of a kind."""
     for path in find(folder, prefix)[keep:]:
-        shutil.rmtree(path)
+        remove(path)

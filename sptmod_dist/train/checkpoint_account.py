@@ -6,7 +6,6 @@ folder is named and left alone, a pickle above all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from sptmod_dist.train.checkpoint import (
 )
 from sptmod_dist.train.config import TrainConfig, to_dict
 from sptmod_dist.train.progress import Progress
-from sptmod_dist.train.run_folder import KINDS, RunFolder
+from sptmod_dist.train.run_folder import RunFolder
 from sptmod_dist.train.tables import columns
 
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".npy", ".npz", ".joblib")
@@ -76,10 +75,10 @@ def checkpoints_of(path: Path) -> list[Path]:
         CheckpointError: it is a run without any.
     """
     run = RunFolder(path)
-    found = [p for kind in KINDS for p in checkpoint.find(run.checkpoints, kind)]
+    found = run.all_checkpoints()
     if run.is_run and not found:
         raise CheckpointError(f"{path} has no checkpoint yet: train it, or continue it")
-    return sorted(found, key=checkpoint.iteration_of, reverse=True)
+    return found
 
 
 def files_of(path: Path) -> list[File]:
@@ -99,7 +98,7 @@ def files_of(path: Path) -> list[File]:
 
 def _manifest(path: Path) -> tuple[dict[str, Any], str]:
     """What the manifest says of each file, or why it says nothing."""
-    if not _is_plain(path / MANIFEST):
+    if not (path / MANIFEST).is_file():
         return {}, ""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
@@ -112,49 +111,25 @@ def _manifest(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _ours(path: Path, entry: Any, fault: str) -> File:
-    if not _is_plain(path):
+    if not path.is_file():  # opening a pipe would wait for ever
         return File(path.name, 0, "is no plain file" if path.exists() else "is missing")
     size = path.stat().st_size
     if path.name != MANIFEST:
         digest = entry.get("sha256") if isinstance(entry, Mapping) else None
         if digest is None:
             fault = "is not in the manifest"
-        elif digest != _digest(path):
+        elif digest != checkpoint.digest(path):
             fault = "is damaged"
     return File(path.name, size, fault)
 
 
-def _is_plain(path: Path) -> bool:
-    """Whether it can be read without waiting, and lies here."""
-    return path.is_file() and not path.is_symlink()
-
-
-def _digest(path: Path) -> str:
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()
-
-
 def account(path: Path, files: list[File]) -> str:
-    """What is in a checkpoint whose files are all whole.
-
-    Raises:
-        CheckpointError: it is none all the same.
-    """
-    try:
-        return describe(path, checkpoint.load(path), files)
-    except RecursionError:
-        raise CheckpointError(f"{path / STATE} is nested too deeply: take another one") from None
-
-
-def describe(path: Path, saved: Checkpoint, files: list[File]) -> str:
     """All of it: where the training stood, its settings and data, its files, its parameters.
 
     Raises:
-        CheckpointError: the state says something impossible.
+        CheckpointError: it is not whole, or its state says something impossible.
     """
+    saved = checkpoint.load(path)
     sections = {
         str(path): columns(list(_summary(path, saved))),
         "settings that differ from the defaults": _table(

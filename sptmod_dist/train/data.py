@@ -84,7 +84,8 @@ def _open_sets(config: TrainConfig) -> tuple[ShardSet, ShardSet]:
     geometry = needs_of(config).geometry(has.sample_rate, has.controls, sets["train"].place)
     for split, shards in sets.items():
         shards.require_split(split, f"data.{split}")
-        shards.require(geometry, REMEDY)
+        sets[split] = shards.cut_for(geometry)  # whole items serve any lengths
+        sets[split].require(geometry, REMEDY)
     _require_apart(sets)
     return sets["train"], sets["validation"]
 

@@ -77,6 +77,7 @@ class Engine(Ranks):
             ) from error
         state = self._accelerator.state
         super().__init__(state.process_index, state.num_processes, state.device)
+        self.meet()
         self._zero = copy.deepcopy(state.deepspeed_plugin.deepspeed_config) if zero else {}
         if config.processes is not None and config.processes != self.world_size:
             raise SharedError(

@@ -1,7 +1,7 @@
 """When a run's checkpoints are written, how many stay, and what the run says of itself meanwhile.
 
-Rank 0's clock decides; the trainer carries its word to the others. A disk that is full costs the
-checkpoint that it does not take and nothing else. It must not know what is in a checkpoint.
+Rank 0's clock decides; the trainer carries its word to the others. What a full disk does not take
+is held and tried again; training goes on. It must not know what is in a checkpoint.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import Checkpoint
 from sptmod_dist.train.config import CheckpointConfig
-from sptmod_dist.train.run_folder import RunFolder
+from sptmod_dist.train.run_folder import RunError, RunFolder
 
 RETRY = 60.0
 """Seconds after which a disk that was full is tried again."""
@@ -45,6 +45,8 @@ class Keeper:
         self._before, self._processes = seconds, processes
         self._started = self._saved = time.monotonic()
         self._wait, self._cost, self._groups = 60 * config.minutes, 0.0, 0
+        self._held: dict[str, Checkpoint] = {}  # by their names, those that are on no disk yet
+        self._fault = ""
 
     @property
     def seconds(self) -> float:
@@ -66,22 +68,58 @@ class Keeper:
 
     def write(self, kind: str, iteration: int, saved: Checkpoint) -> None:
         """Write `KIND-ITERATION`, `KIND` being `step`, `best` or `epoch`, and remove those of its
-        kind that have had their time."""
-        begun = time.monotonic()
-        try:
-            checkpoint.save(self._run.checkpoints, f"{kind}-{iteration:08d}", saved)
-            keep = _STAYS.get(kind, self._config.keep)
-            if keep is not None:
-                checkpoint.prune(self._run.checkpoints, kind, keep)
-            self._wait = 60 * self._config.minutes
-        except OSError as error:
-            self._wait = min(RETRY, 60 * self._config.minutes)
+        kind that have had their time.
+
+        Raises:
+            RunError: another training has begun in the run's folder, which somebody had removed.
+        """
+        if _STAYS.get(kind, 1) is not None:  # only the latest counts
+            self._held = {name: held for name, held in self._held.items() if _kind(name) != kind}
+        self._held[f"{kind}-{iteration:08d}"] = saved
+        self._write_held()
+        normal = 60 * self._config.minutes
+        self._wait = min(RETRY, normal) if self._held else normal
+        if self._held:
             self._say(
-                f"no checkpoint was written ({error}); the one before it stays, training goes on "
-                f"and tries again in {self._wait:.0f} s"
+                f"not written: {', '.join(self._held)} ({self._fault}); the checkpoints before "
+                f"stay, training goes on and tries again in {self._wait:.0f} s"
             )
+
+    def settle(self) -> None:
+        """Write what is held, for the last time: the training is finished.
+
+        Raises:
+            RunError: the disk does not take it.
+        """
+        self._write_held()
+        if self._held:
+            raise RunError(
+                f"the training is done, but {' and '.join(self._held)} could not be written "
+                f"({self._fault}): mend that, and train the end once more"
+            )
+
+    def _write_held(self) -> None:
+        begun = time.monotonic()
+        for name, saved in list(self._held.items()):
+            try:
+                if self._run.restore():
+                    self._say(f"{self._run.path} had been removed or renamed: it is made anew")
+                checkpoint.save(self._run.checkpoints, name, saved)
+                del self._held[name]
+            except OSError as error:
+                self._fault = str(error)
+                continue
+            self._prune(_kind(name))
         self._saved, self._groups = time.monotonic(), 0
         self._cost = self._saved - begun
+
+    def _prune(self, kind: str) -> None:
+        keep = _STAYS.get(kind, self._config.keep)
+        try:
+            if keep is not None:
+                checkpoint.prune(self._run.checkpoints, kind, keep)
+        except OSError as error:
+            self._say(f"a checkpoint that has had its time cannot be removed ({error})")
 
     def status(self, state: str, progress: dict[str, Any], why: str = "") -> None:
         """Say in the run's folder how the training stands; a full disk is no reason to stop."""
@@ -98,3 +136,7 @@ class Keeper:
             })
         except OSError as error:
             self._say(f"the run's status was not written ({error})")
+
+
+def _kind(name: str) -> str:
+    return name.partition("-")[0]

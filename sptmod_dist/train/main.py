@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from sptmod_dist.train.config import TrainConfig, to_yaml
 from sptmod_dist.train.data import open_data
 from sptmod_dist.train.divergence import Diverged
 from sptmod_dist.train.engine import Engine
+from sptmod_dist.train.interrupt import Interrupt
 from sptmod_dist.train.ranks import SharedError, is_broken_exchange, is_timeout
 from sptmod_dist.train.run_folder import RunError, RunFolder
 from sptmod_dist.train.trainer import Trainer
@@ -48,12 +51,11 @@ def train(
     """
     if resume and overwrite:
         raise UserError("--resume and --overwrite contradict each other: give one of them")
-    if restarted():
-        resume, overwrite = resume or "auto", False
     _make_deterministic(config)
     engine = Engine(config.distributed)
     try:
-        code = train_on(engine, config, resume, overwrite, force)
+        launch = sorted(set(engine.gather(_launch())))
+        code = _begin(engine, config, Start(resume, overwrite, force, launch))
     except SharedError:
         engine.close()
         raise
@@ -77,15 +79,45 @@ def train_on(
     Raises:
         UserError: as `train`.
     """
+    return _begin(engine, config, Start(resume, overwrite, force, launch=[]))
+
+
+def _begin(engine: Engine, config: TrainConfig, asked: Start) -> int:
+    """Settle what all ranks must agree on, train, and give back folder and signals."""
     config = engine.settle(config)
-    run = RunFolder(Path(config.runs_dir) / config.name)
+    run, interrupt = RunFolder(Path(config.runs_dir) / config.name), Interrupt()
+    try:
+        return _train(engine, config, run, interrupt, asked)
+    finally:
+        run.lock.release()
+        # A launcher that sees one rank fail ends the others: they must live to say why.
+        if engine.world_size == 1 or sys.exc_info()[0] is None:
+            interrupt.release()
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a training is to begin: see `train`."""
+
+    resume: str | None
+    overwrite: bool
+    force: bool
+    launch: list[str]
+    """Who started the processes."""
+
+
+def _train(
+    engine: Engine, config: TrainConfig, run: RunFolder, interrupt: Interrupt, asked: Start
+) -> int:
+    start = engine.on_main(lambda: _claim(run, asked))
+    resume = start.resume
     saved = engine.on_main(lambda: _find_checkpoint(run, resume))
     data = open_data(engine, config)
-    trainer = Trainer(config, engine, run, data)
+    trainer = Trainer(config, engine, run, data, interrupt)
     trainer.connect()
     forced: list[str] = []
     if saved is not None:
-        forced = engine.together(lambda: trainer.resume(*saved, force=force))
+        forced = engine.together(lambda: trainer.resume(*saved, force=start.force))
         summary = engine.on_main(run.summary) if resume == "auto" else None
         if summary is not None and trainer.finished:
             _say(engine, f"{run.path} is finished: {_in_words(_summary(trainer))}")
@@ -93,12 +125,10 @@ def train_on(
     iteration, text = trainer.progress.iteration, to_yaml(config)
     newest = iteration if resume not in (None, "auto") else None
     engine.on_main(
-        lambda: run.prepare(
-            text, resuming=resume is not None, overwrite=overwrite, newest=newest
-        )
+        lambda: run.prepare(text, resuming=resume is not None, newest=newest, launch=asked.launch)
     )
     if saved is not None and resume == "auto":
-        damaged = engine.on_main(lambda: run.set_aside_after(iteration))
+        damaged = engine.on_main(lambda: run.set_aside_before(saved[0]))
         if damaged:
             _say(engine, f"damaged checkpoints were set aside: {', '.join(damaged)}")
     if saved is not None and not engine.on_main(
@@ -113,36 +143,50 @@ def train_on(
         return _fit(engine, run, trainer)
     except SharedError as error:
         trainer.tell("diverged" if isinstance(error, Diverged) else "failed", str(error))
-        raise SharedError(f"{error}{_go_on(run)}") from None
+        raise SharedError(f"{error}{run.go_on()}") from None
     except Exception as error:
         trainer.tell("failed", _reason(error, config))
-        vars(error)["go_on"] = _go_on(run)  # for whoever explains it
+        vars(error)["go_on"] = run.go_on()  # for whoever explains it
         raise
-    finally:
-        if engine.is_main:
-            run.unlock()
-        # A launcher that sees one rank fail ends the others: they must live to say why.
-        if engine.world_size == 1 or sys.exc_info()[0] is None:
-            trainer.release()
 
 
 def _fit(engine: Engine, run: RunFolder, trainer: Trainer) -> int:
     """Train, and say how it ended, in the run's folder too."""
     if not trainer.fit():
-        trainer.tell("preempted")
+        engine.on_main(lambda: trainer.tell("preempted"))  # all wait for it
         at = trainer.progress.iteration
-        _say(engine, f"stopped at iteration {at}{_go_on(run)}")
+        _say(engine, f"stopped at iteration {at}{run.go_on()}")
         return REQUEUE
     summary = _summary(trainer)
     engine.on_main(lambda: run.write_summary(summary))
-    trainer.tell("finished")
+    engine.on_main(lambda: trainer.tell("finished"))
     _say(engine, f"{run.path} is finished: {_in_words(summary)}")
     return FINISHED
 
 
-def restarted() -> bool:
-    """Whether torchrun started this process anew after a failure (`--max-restarts`)."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+def _launch() -> list[str]:
+    """Who started this process, where that is torchrun, in a word that no other launch has."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return []
+    agent = os.getppid()
+    try:  # when it began, as the kernel counts: numbers of processes are used again
+        began = Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        began = ""
+    return [f"{socket.gethostname()} {agent} {began}"]
+
+
+def _claim(run: RunFolder, asked: Start) -> Start:
+    """Take the run's folder, and settle how to begin there.
+
+    torchrun gives processes that it starts anew, after a failure or since the number of machines
+    has changed, the options of the first ones: where those had begun, these continue.
+    """
+    if run.lock.knows(asked.launch):
+        has_begun = asked.resume is None or run.newest_checkpoint() is not None
+        asked = replace(asked, resume="auto" if has_begun else asked.resume, overwrite=False)
+    run.claim(resuming=asked.resume is not None, overwrite=asked.overwrite)
+    return asked
 
 
 class TrainingFailure(UserError):
@@ -182,14 +226,6 @@ def _reason(error: Exception, config: TrainConfig) -> str:
     if is_broken_exchange(error):
         return "another process has gone without a word: was it killed, or out of memory?"
     return f"{type(error).__name__} ({' '.join(str(error).split()):.300})"
-
-
-def _go_on(run: RunFolder) -> str:
-    """Where a training can be taken up again, as the end of a sentence."""
-    newest = run.newest_checkpoint()
-    if newest is None:
-        return ""
-    return f"; the last good checkpoint is {newest}: continue with --resume auto"
 
 
 def _make_deterministic(config: TrainConfig) -> None:

@@ -15,21 +15,25 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from sptmod_dist.files import atomic_write
 from sptmod_dist.losses import LossTerms
+from sptmod_dist.train.events import Events
 from sptmod_dist.train.run_folder import RunFolder
 from sptmod_dist.train.validation import Validation
 
 logger = logging.getLogger("sptmod_dist")
+
+
+_NOT_OURS = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
+"""What reading comes to where a checkpoint has no such figures, or those of another version."""
 
 
 class Clock:
@@ -68,7 +72,7 @@ def _begun(shown: Mapping[str, Any], iteration: int) -> tuple[Tensor, int, int, 
         groups, at = int(shown["groups"]), int(shown["at"])
         total = torch.tensor(shown["sum"], dtype=torch.float64)
         record = {str(tag): float(value) for tag, value in shown["record"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError):  # none, or of another version
+    except _NOT_OURS:
         return torch.zeros(()), 0, iteration, {}
     if not total.isfinite().all():
         return torch.zeros(()), 0, iteration, {}
@@ -82,7 +86,7 @@ def _told_before(shown: Mapping[str, Any], iteration: int) -> dict[str, tuple[st
         for what, (digest, at) in shown["told"].items():
             if int(at) < iteration:
                 told[str(what)] = (str(digest), int(at))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except _NOT_OURS:
         return {}
     return told
 
@@ -123,7 +127,7 @@ class Monitor:
         self._media: dict[str, tuple[int, Summary]] = {}  # the same, the latest under each tag
         self._lines: list[str] = []  # of metrics.jsonl, that are not
         self._is_full = False
-        self._handler = logging.FileHandler(run.log_file(rank))
+        self._handler = _LogFile(run.log_file(rank))
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(self._handler)
         logger.setLevel(logging.INFO)
@@ -135,7 +139,7 @@ class Monitor:
         self._told = _told_before(begun, self.first)
         self._excepthook, threading.excepthook = threading.excepthook, self._spare_the_traceback
         if self._is_main:
-            self._writer = self._open(self.first)
+            self._events = Events(run.tensorboard, self.first)
             if self._shown_at == self.first:
                 self._write(self._record, self.first)
             self._forget_from(self.first)
@@ -157,7 +161,7 @@ class Monitor:
         """Drop the lines of iterations that a resumed run is about to repeat."""
         if not self._run.metrics.is_file():
             return
-        lines = self._run.metrics.read_text().splitlines()
+        lines = self._run.metrics.read_text(errors="replace").splitlines()
         kept = [line for line in lines if _is_before(line, iteration)]
         with atomic_write(self._run.metrics) as path:
             path.write_text("".join(f"{line}\n" for line in kept))
@@ -190,6 +194,8 @@ class Monitor:
 
         Shape: values [N, terms + 2], on the CPU.
         """
+        if self._sum.shape != values.shape:  # nothing yet, or of another number of sub-sequences
+            self._sum, self._n_groups = torch.zeros_like(values), 0
         self._sum, self._n_groups = self._sum + values, self._n_groups + 1
         loss = values[:, LossTerms._fields.index("total")].mean()
         self._bar.set_postfix(loss=f"{loss:.4f}", ST=self._st, refresh=False)
@@ -225,17 +231,13 @@ class Monitor:
             "time/share_in_validation": now[2] / now[0],
         }
 
-    def _open(self, first: int) -> SummaryWriter:
-        """A new file of events, which counts from this iteration on."""
-        return SummaryWriter(str(self._run.tensorboard), purge_step=first)
-
     def _write(self, scalars: dict[str, float], iteration: int) -> None:
         if not self._is_main:
             return
         self._unsaved.append((iteration, scalars))
         if not self._is_full:
             with self._unless_full():
-                self._add(iteration, scalars)
+                self._events.scalars(iteration, scalars)
 
     def tells(self, what: str, content: str, iteration: int) -> bool:
         """Whether something that is told once has still to be told in this run; then it is.
@@ -257,28 +259,19 @@ class Monitor:
         self._media |= {summary.value[0].tag: (iteration, summary) for summary in shown}
         if not self._is_full:
             with self._unless_full():
-                self._add_media(shown, iteration)
-
-    def _add_media(self, summaries: Sequence[Summary], iteration: int) -> None:
-        writer: Any = self._writer.file_writer  # there is one from the start
-        for summary in summaries:
-            writer.add_summary(summary, iteration)
-
-    def _add(self, iteration: int, scalars: dict[str, float]) -> None:
-        for tag, value in scalars.items():
-            self._writer.add_scalar(tag, value, iteration)
+                self._events.media(iteration, shown)
 
     def _save(self) -> None:
         """Bring all that is not on the disk there; after a full disk in a file of its own, since
         the one that it cut takes no more."""
         missing = [at for at, _ in (*self._unsaved, *self._media.values())]
         if self._is_full and missing:
-            self._writer = self._open(min(missing))
+            self._events = Events(self._run.tensorboard, min(missing))
             for iteration, scalars in self._unsaved:
-                self._add(iteration, scalars)
+                self._events.scalars(iteration, scalars)
             for iteration, summary in self._media.values():
-                self._add_media([summary], iteration)
-        self._writer.flush()
+                self._events.media(iteration, [summary])
+        self._events.flush()
         self._append()
         self._unsaved.clear()
         self._media.clear()
@@ -288,13 +281,14 @@ class Monitor:
         """The lines that are missing in metrics.jsonl, all of them or none."""
         if not self._lines:
             return
-        with open(self._run.metrics, "a") as file:
-            before = file.tell()
+        with open(self._run.metrics, "ab", buffering=0) as file:
+            before, left = file.tell(), "".join(self._lines).encode()
             try:
-                file.writelines(self._lines)
-                file.flush()
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
             except OSError:
-                os.truncate(self._run.metrics, before)
+                file.truncate(before)
                 raise
         self._lines.clear()
 
@@ -337,7 +331,19 @@ class Monitor:
         if self._is_main:
             with self._unless_full():
                 self._save()
-                self._writer.close()
+                self._events.close()
         threading.excepthook = self._excepthook
         logger.removeHandler(self._handler)
         self._handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk costs lines and nothing else."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing: the training says what is full."""
+
+    def close(self) -> None:
+        """Write what can be written."""
+        with suppress(OSError):
+            super().close()

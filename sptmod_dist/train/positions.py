@@ -17,9 +17,7 @@ import torch.distributed as dist
 
 from sptmod_dist.train.ranks import Ranks
 
-_KEY = "sptmod-dist/position/"
-_ALARM = "sptmod-dist/alarm"
-_DONE = "sptmod-dist/alarm/done"
+_KEY, _ALARM, _DONE = "position/", "alarm", "alarm/done"
 _MISSED = 5  # exchanges in a row without a sign of life: the process does not run
 
 
@@ -35,6 +33,8 @@ class Position:
     """When it was made, in seconds of this process's `time.monotonic`."""
     runs: bool = True
     """Whether its process has given signs of life since."""
+    moves: int = 0
+    """Signs of progress so far: reports, and what `Watchdog.alive` was told between them."""
 
     def __str__(self) -> str:
         ago = f"{self.what}, {max(0.0, time.monotonic() - self.at):.0f} s ago"
@@ -51,12 +51,14 @@ class Board:
 
     def __init__(self, ranks: Ranks, interval: float) -> None:
         self._rank, self._world_size = ranks.rank, ranks.world_size
+        self._meeting = ranks.meeting
         self._every = max(1, ranks.world_size // 8)  # the store shall not drown in questions
         self._patience = _MISSED * interval * self._every
         self._store: Any = None
         self._beat, self._listened = 0, time.monotonic()
         self._beats: dict[int, tuple[int, float]] = {}  # of each rank the last one, and when
         self._words: dict[int, tuple[str, int, float]] = {}
+        self._moves: dict[int, int] = {}
         self.alarmed = False
         """Whether a rank has given the training up."""
 
@@ -67,9 +69,9 @@ class Board:
             Exception: of whatever kind the store has, where it is gone.
         """
         if self._store is None:
-            self._store = _connection()
+            self._store = dist.PrefixStore(f"sptmod-dist/{self._meeting}", _connection())
         self._beat += 1
-        entry = [mine.what, mine.count, time.monotonic() - mine.at, self._beat]
+        entry = [mine.what, mine.count, time.monotonic() - mine.at, self._beat, mine.moves]
         self._store.set(f"{_KEY}{self._rank}", json.dumps(entry))
         self.alarmed = self.alarmed or self._store.check([_ALARM])
         if self._beat % self._every == 0:
@@ -79,11 +81,18 @@ class Board:
         """Read what every rank told last."""
         for rank in range(self._world_size):
             if self._store.check([f"{_KEY}{rank}"]):
-                what, count, age, beat = json.loads(self._store.get(f"{_KEY}{rank}"))
+                what, count, age, beat, moves = json.loads(self._store.get(f"{_KEY}{rank}"))
                 now = time.monotonic()
+                self._moves[rank] = moves
                 if beat != self._beats.get(rank, (None,))[0]:
                     self._beats[rank], self._words[rank] = (beat, now), (what, count, now - age)
         self._listened = time.monotonic()
+
+    @property
+    def moves(self) -> dict[int, int]:
+        """Of each rank, as far as it is known: while one moves, those that wait for it do not
+        hang."""
+        return dict(self._moves)
 
     def alarm(self) -> int:
         """Let every rank give the training up, and hear for the last time where they are.

@@ -7,6 +7,7 @@ It knows torch.distributed and no launcher.
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -41,6 +42,13 @@ class Ranks:
 
     def __init__(self, rank: int, world_size: int, device: torch.device) -> None:
         self.rank, self.world_size, self.device = rank, world_size, device
+        self.meeting = ""
+        """A word that these processes share, and no others, once they have met."""
+
+    def meet(self) -> None:
+        """Agree on a word: what was told to a launcher's store before it started processes anew may
+        still be there."""
+        self.meeting = self.on_main(lambda: uuid.uuid4().hex)
 
     @property
     def is_main(self) -> bool:
@@ -139,7 +147,8 @@ class Ranks:
             return True
         try:
             store = dist.distributed_c10d._get_default_store()
-            return bool(store.compare_set(_FAILURE, "", str(self.rank)) == str(self.rank).encode())
+            first = store.compare_set(f"{_FAILURE}/{self.meeting}", "", str(self.rank))
+            return bool(first == str(self.rank).encode())
         except Exception:  # rank 0 may have held the store: who is next tells what it can
             return self.rank == 1
 

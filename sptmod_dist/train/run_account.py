@@ -19,6 +19,7 @@ from sptmod_dist.train.run_folder import RunFolder
 STATES = ("running", "preempted", "finished", "diverged", "failed")
 """What a run can say of itself."""
 _ENDS = {"running": "it is at work", "finished": "it is finished", "diverged": "it diverged"}
+_HUGE = 1e300  # integers in JSON may be longer than a float can hold
 _NO_CONFIG = "its config.yaml is missing or damaged"
 
 
@@ -98,9 +99,9 @@ def _known(run: RunFolder) -> dict[str, Any]:
 
 
 def _state(run: RunFolder, said: dict[str, Any] | None) -> tuple[str, str]:
-    if run.in_use:
+    if run.lock.in_use:
         return "running", ""
-    if said is None and run.summary() is not None:
+    if run.summary() is not None:  # it is written before the status, and a kill may come between
         return "finished", ""
     if said is None:
         return "unknown", "its status.json is missing or damaged"
@@ -170,4 +171,4 @@ def _faults(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and -_HUGE < value < _HUGE

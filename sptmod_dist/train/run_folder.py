@@ -8,17 +8,18 @@ the folder is a run.
 
 from __future__ import annotations
 
-import fcntl
+import itertools
 import json
 import shutil
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from sptmod_dist.errors import UserError
-from sptmod_dist.files import atomic_write
+from sptmod_dist.files import atomic_write, read_plain
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import Checkpoint, CheckpointError
+from sptmod_dist.train.run_lock import RunError, RunLock
 
 OURS = (
     "config.yaml",
@@ -39,8 +40,8 @@ KINDS = ("step", "best", "epoch")
 HEADER = "# sptmod-dist run: every setting of the training, resolved\n"
 
 
-class RunError(UserError):
-    """A run's folder that is in the way, missing or not a run."""
+_HALF = (".config-*", ".metrics-*", ".status-*", ".summary-*")
+"""What a kill leaves of files that were to be replaced."""
 
 
 def require_writable(folder: Path) -> None:
@@ -70,6 +71,8 @@ class RunFolder:
         self._summary = self.path / "summary.json"
         self._status = self.path / "status.json"
         self._requeue = self.path / "requeue"
+        self.lock = RunLock(self.path)
+        self._config = ""
 
     def log_file(self, rank: int) -> Path:
         """Where a rank writes what it has to say."""
@@ -79,51 +82,104 @@ class RunFolder:
     def is_run(self) -> bool:
         """Whether a training of ours wrote this folder."""
         try:
-            return (self.path / "config.yaml").read_text().startswith(HEADER)
-        except (OSError, UnicodeDecodeError):
+            return read_plain(self.path / "config.yaml").startswith(HEADER.encode())
+        except OSError:
             return False
 
-    def prepare(
-        self, resolved_config: str, *, resuming: bool, overwrite: bool, newest: int | None = None
-    ) -> None:
-        """Make the folder ready for a training, or refuse; nothing foreign is touched.
+    def claim(self, *, resuming: bool, overwrite: bool) -> None:
+        """Keep every other training out of the folder, which is made where it is missing, and put
+        right what a kill has left; nothing foreign is touched.
 
         Args:
-            resolved_config: YAML, stored in the run.
             resuming: go on in a folder that exists.
-            overwrite: remove what an earlier training wrote.
-            newest: the iteration of a checkpoint that was named to go on from; a run that is
-                further is not thrown back.
+            overwrite: it may hold another run, which `prepare` removes.
 
         Raises:
             RunError: where the folder holds another run and neither is asked for, where it holds
                 something that is no run, is in use by another training or cannot be written.
         """
         try:
-            if self.path.exists() and not self.path.is_dir():
-                raise RunError(f"{self.path} is a file: choose another name or runs_dir")
-            occupied = self.path.is_dir() and any(self.path.iterdir())
-            if occupied:
-                self._check_occupied(resuming, overwrite, newest)
-            (self.path / "logs").mkdir(parents=True, exist_ok=True)
-            self._lock()
-            if occupied and not resuming:
+            self._check(resuming, overwrite)
+            self.lock.take()
+            self._check(resuming, overwrite)  # another may have been faster
+            self._requeue.unlink(missing_ok=True)
+            for path in (p for name in _HALF for p in self.path.glob(name)):
+                path.unlink()
+            if self.checkpoints.is_dir():
+                checkpoint.tidy(self.checkpoints)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def prepare(
+        self,
+        resolved_config: str,
+        *,
+        resuming: bool,
+        newest: int | None = None,
+        launch: Sequence[str] = (),
+    ) -> None:
+        """Make a folder that was claimed ready for a training.
+
+        Args:
+            resolved_config: YAML, stored in the run.
+            resuming: go on with what is there; else it is removed.
+            newest: the iteration of a checkpoint that was named to go on from; a run that is
+                further is not thrown back.
+            launch: who started the processes, for `RunLock.knows`.
+
+        Raises:
+            RunError: the folder holds a newer checkpoint, or cannot be written.
+        """
+        later = self.newest_checkpoint()
+        if newest is not None and later and checkpoint.iteration_of(later) > newest:
+            raise RunError(
+                f"{self.path} is further than iteration {newest} ({later.name}): continue it "
+                "with --resume auto, or give the new run another name"
+            )
+        self._config = HEADER + resolved_config
+        try:
+            if not resuming:
                 self._clear()
             self._summary.unlink(missing_ok=True)
-            self._requeue.unlink(missing_ok=True)
+            self._write_config()
             for folder in (self.checkpoints, self.tensorboard, self.path / "logs"):
                 folder.mkdir(exist_ok=True)
                 require_writable(folder)
-            with atomic_write(self.path / "config.yaml") as path:
-                path.write_text(HEADER + resolved_config)
+            self.lock.note(launch)
         except OSError as error:
-            where = error.filename or self.path
-            raise RunError(
-                f"{where} cannot be written ({error.strerror}): mend that, or choose another "
-                "runs_dir"
-            ) from None
+            raise self._unwritable(error) from None
 
-    def _check_occupied(self, resuming: bool, overwrite: bool, newest: int | None) -> None:
+    def restore(self) -> bool:
+        """Make the folder anew where somebody removed or renamed it while the training wrote there.
+
+        Returns:
+            Whether it was missing.
+
+        Raises:
+            RunError: another training has begun there since.
+            OSError: it cannot be written.
+        """
+        if not self.lock.is_lost:
+            return False
+        self.lock.take()
+        self._write_config()
+        return True
+
+    def _write_config(self) -> None:
+        with atomic_write(self.path / "config.yaml") as path:
+            path.write_text(self._config)
+
+    def _unwritable(self, error: OSError) -> RunError:
+        return RunError(
+            f"{error.filename or self.path} cannot be written ({error.strerror}): mend that, or "
+            "choose another runs_dir"
+        )
+
+    def _check(self, resuming: bool, overwrite: bool) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file: choose another name or runs_dir")
+        if not self.path.is_dir() or all(self._is_nothing(path) for path in self.path.iterdir()):
+            return
         if not (resuming or overwrite):
             raise RunError(
                 f"{self.path} exists: continue it with --resume, replace it with --overwrite, or "
@@ -134,55 +190,35 @@ class RunFolder:
                 f"{self.path} holds no run (no config.yaml of ours), so nothing in it is touched: "
                 "choose another name or runs_dir"
             )
-        later = checkpoint.find(self.checkpoints, "step")
-        if newest is not None and later and checkpoint.iteration_of(later[0]) > newest:
-            raise RunError(
-                f"{self.path} is further than iteration {newest} ({later[0].name}): continue it "
-                "with --resume auto, or give the new run another name"
-            )
 
-    def _lock(self) -> None:
-        """Keep two trainings from writing one run; the lock goes when the process does."""
-        self._lock_file: IO[str] = open(self.path / ".lock", "w")
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"{self.path} is being written by another training: wait for it, or give this run "
-                "another name"
-            ) from None
-
-    def unlock(self) -> None:
-        """Let another training have the folder."""
-        self._lock_file.close()
-
-    @property
-    def in_use(self) -> bool:
-        """Whether a training is writing here now."""
-        try:
-            with open(self.path / ".lock") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+    def _is_nothing(self, path: Path) -> bool:
+        """Whether it is left of a start that came to nothing."""
+        return path == self.lock.path or any(path.match(name) for name in _HALF)
 
     def _clear(self) -> None:
-        for name in OURS:
+        """Remove what an earlier training wrote, all but what says that the folder is a run."""
+        for name in OURS[1:]:
             path = self.path / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
 
-    def _all_checkpoints(self) -> list[Path]:
+    def all_checkpoints(self) -> list[Path]:
+        """Every checkpoint, the newest by its name first; nothing in them is read."""
         found = [p for kind in KINDS for p in checkpoint.find(self.checkpoints, kind)]
         return sorted(found, key=checkpoint.iteration_of, reverse=True)
 
     def newest_checkpoint(self) -> Path | None:
-        """The newest checkpoint by its name, of either kind; nothing in it is read."""
-        return next(iter(self._all_checkpoints()), None)
+        """The newest checkpoint by its name, of whatever kind; nothing in it is read."""
+        return next(iter(self.all_checkpoints()), None)
+
+    def go_on(self) -> str:
+        """Where the training can be taken up again, as the end of a sentence."""
+        newest = self.newest_checkpoint()
+        if newest is None:
+            return ""
+        return f"; the last good checkpoint is {newest}: continue with --resume auto"
 
     def note_traceback(self, rank: int, error: Exception) -> str:
         """Keep where a program went wrong in the rank's log; say in words where to look."""
@@ -195,15 +231,15 @@ class RunFolder:
         return f"the traceback is in {self.log_file(rank)}"
 
     def last_checkpoint(self) -> tuple[Path, Checkpoint] | None:
-        """The newest checkpoint that is whole, of either kind; None where the run has none at all.
+        """The newest checkpoint that is whole, of whatever kind; None where there is none at all.
 
         Raises:
             CheckpointError: where there are checkpoints, but every one is damaged.
         """
         first_error = None
-        for path in self._all_checkpoints():
+        for path in self.all_checkpoints():
             try:
-                return path, checkpoint.load(path)
+                return path, _load(path)
             except CheckpointError as error:
                 first_error = first_error or error
         if first_error is not None:
@@ -222,29 +258,34 @@ class RunFolder:
             return path, checkpoint.load(path)
         raise RunError(f"{self.path} has no checkpoint yet: train it, or continue it with --resume")
 
-    def set_aside_after(self, iteration: int) -> list[str]:
-        """Rename the checkpoints past the one that a run goes on from: all of them are damaged.
+    def set_aside_before(self, taken: Path) -> list[str]:
+        """Rename the checkpoints that count as newer than the one that `last_checkpoint` gave: all
+        of them are damaged.
 
         Returns:
             Their names. Left as they are they would count as the newest, and the good be pruned.
         """
-        damaged = [p for p in self._all_checkpoints() if checkpoint.iteration_of(p) > iteration]
+        damaged = list(itertools.takewhile(lambda path: path != taken, self.all_checkpoints()))
         for path in damaged:
             aside = path.with_name(f"damaged-{path.name}")
-            shutil.rmtree(aside, ignore_errors=True)
+            if aside.exists():
+                checkpoint.remove(aside)
             path.rename(aside)
         return [path.name for path in damaged]
 
     def has_best(self, iteration: int) -> bool:
-        """Whether the best checkpoint is the one of this iteration."""
-        found = checkpoint.find(self.checkpoints, "best")
-        return bool(found) and checkpoint.iteration_of(found[0]) == iteration
+        """Whether the best checkpoint is the one of this iteration, and whole."""
+        try:
+            found = checkpoint.find(self.checkpoints, "best")
+            return bool(found) and _load(found[0]).state["progress"]["iteration"] == iteration
+        except CheckpointError:
+            return False
 
     def summary(self) -> dict[str, Any] | None:
         """What the finished run reported; None while it is unfinished."""
         try:
-            summary = json.loads(self._summary.read_text())
-        except (OSError, ValueError):
+            summary = json.loads(read_plain(self._summary))
+        except (OSError, ValueError, RecursionError):
             return None
         return summary if isinstance(summary, dict) else None
 
@@ -252,23 +293,41 @@ class RunFolder:
         """Say how the run stands: `runs` shows it, and a job script can read it.
 
         A preempted run gets the empty file `requeue` beside it, since launchers make another exit
-        code of ours.
+        code of ours; first, since a full disk may well take a file with nothing in it.
         """
-        with atomic_write(self._status) as path:
-            path.write_text(json.dumps({"format": STATUS_FORMAT, **status}, indent=1) + "\n")
         if status["state"] == "preempted":
             self._requeue.touch()
+        with atomic_write(self._status) as path:
+            path.write_text(json.dumps({"format": STATUS_FORMAT, **status}, indent=1) + "\n")
 
     def status(self) -> dict[str, Any] | None:
         """What the run last said of itself; None where it said nothing that can be read."""
         try:
-            status = json.loads(self._status.read_text())
-        except (OSError, ValueError):
+            status = json.loads(read_plain(self._status))
+        except (OSError, ValueError, RecursionError):
             return None
         known = isinstance(status, dict) and status.get("format") == STATUS_FORMAT
         return status if known else None
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """Mark the run as finished."""
-        with atomic_write(self._summary) as path:
-            path.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+        """Mark the run as finished.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            with atomic_write(self._summary) as path:
+                path.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+
+def _load(path: Path) -> Checkpoint:
+    """A checkpoint of a run, which is of the iteration that its name tells."""
+    saved = checkpoint.load(path)
+    iteration = saved.state["progress"].get("iteration")
+    if iteration != checkpoint.iteration_of(path):
+        raise CheckpointError(
+            f"{path} is of iteration {iteration}, another than its name tells: give its name back"
+        )
+    return saved

@@ -23,7 +23,7 @@ from sptmod_dist.losses import Loss
 from sptmod_dist.model.effects import EffectState, build_effect
 from sptmod_dist.model.spn import StatePredictionNetwork, dropout_factors
 from sptmod_dist.tbptt import Schedule, forward
-from sptmod_dist.train.checkpoint import Checkpoint
+from sptmod_dist.train.checkpoint import Checkpoint, Tensors
 from sptmod_dist.train.config import TrainConfig, to_dict, to_yaml
 from sptmod_dist.train.data import Data
 from sptmod_dist.train.divergence import Diverged, not_finite
@@ -49,10 +49,19 @@ class Trainer:
         engine: this process among the others.
         run: where results go.
         data: opened; its geometry is the model's.
+        interrupt: hears the signals that ask to stop.
     """
 
-    def __init__(self, config: TrainConfig, engine: Engine, run: RunFolder, data: Data) -> None:
-        self.config, self.engine, self.run = config, engine, run
+    def __init__(
+        self,
+        config: TrainConfig,
+        engine: Engine,
+        run: RunFolder,
+        data: Data,
+        interrupt: Interrupt,
+    ) -> None:
+        self.config, self.engine, self.run, self._interrupt = config, engine, run, interrupt
+        self._keeper: Keeper | None = None
         self.progress = Progress()
         self.seconds = 0.0  # of training, over all its starts
         self._shown: dict[str, Any] = {}
@@ -98,12 +107,14 @@ class Trainer:
             Whether the training is finished; it can be resumed where it is not.
 
         Raises:
-            UserError: the data cannot be read, the loss is not finite, or the ranks disagree.
+            UserError: the data cannot be read, the loss is not finite, the ranks disagree, or the
+                end cannot be written.
         """
-        self._interrupt = Interrupt()
         self.monitor, self._keeper, self._watchdog = self._attendants()
         self.tell("running")
         self.showing = self._begin_showing()
+        asked = [float(self._interrupt.asked_at is not None)]  # during the start
+        self._stopping = bool(self.engine.share(torch.tensor(asked)).any())
         try:
             while not (self._stopping or self.finished):
                 # Asked at an epoch's start, where a stop may have come between it and the end.
@@ -115,14 +126,12 @@ class Trainer:
                 self._validate()  # the end of training, wherever in an epoch
             if self._stopping:
                 self._save("step")
+            else:
+                self.engine.on_main(self._keeper.settle)
             return not self._stopping
         finally:
             self._watchdog.close()
             self.monitor.close()
-
-    def release(self) -> None:
-        """Give signals back, the end of the training having been written down."""
-        self._interrupt.release()
 
     def _epoch(self) -> None:
         """The groups of an epoch that are left, until it ends or training does."""
@@ -236,6 +245,7 @@ class Trainer:
         """
         asked = self._look("telling the other processes its losses")
         at_end = self.progress.group + 1 == self.loader.n_groups
+        assert self._keeper is not None, "made by `fit`"
         stays = at_end and self._keeper.stays(self.progress.epoch)
         due = self._keeper.is_due(at_end and not self._validation_is_due(len(norms)))
         head = torch.tensor([asked, due], device=terms.device)
@@ -281,7 +291,7 @@ class Trainer:
     def _validate(self) -> None:
         progress = self.progress
         with self.monitor.clock.measure("validation"):
-            result = self.validator.run(self.engine.judged(), self._look)
+            result = self.validator.run(self.engine.judged(), self._look, self._watchdog.alive)
         if result is None:
             self._stopping = True  # the next start begins it again
             return
@@ -308,11 +318,16 @@ class Trainer:
     # Checkpoints -------------------------------------------------------------------------------
 
     def _save(self, kind: str) -> None:
-        """Rank 0 writes a checkpoint `step-…`, `best-…` or `epoch-…`; every rank must call this."""
+        """Rank 0 writes a checkpoint `step-…`, `best-…` or `epoch-…`; every rank must call this.
+
+        All wait for it: as soon as one process leaves, a launcher ends those that still write.
+        """
         self._look(f"writing the checkpoint {kind}")
-        weights, moments, averages = self.engine.export()
-        if not self.engine.is_main:
-            return
+        parts = self.engine.export()
+        self.engine.on_main(lambda: self._write(kind, *parts))
+
+    def _write(self, kind: str, weights: Tensors, moments: Tensors, averages: Tensors) -> None:
+        assert self._keeper is not None, "made by `fit`"
         self._shown = self.monitor.flush()  # what a resumed run does not show again
         self.seconds = self._keeper.seconds
         saved = Checkpoint(weights, moments, self._state(), averages)
@@ -320,8 +335,8 @@ class Trainer:
         self.tell("running")
 
     def tell(self, state: str, why: str = "") -> None:
-        """Rank 0 notes in the run's folder how the training stands."""
-        if self.engine.is_main:
+        """Rank 0 notes in the run's folder how the training stands, once it has begun."""
+        if self.engine.is_main and self._keeper is not None:
             self._keeper.status(state, self.progress.to_dict(), why)
 
     def _state(self) -> dict[str, Any]:

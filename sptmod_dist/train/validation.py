@@ -87,10 +87,17 @@ def streamed_terms(
     y: Tensor,
     controls: Tensor,
     windows_at_once: int,
+    alive: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """As `item_terms`, of an item that is streamed already. Shape: streamed [1, C, T]."""
-    rows = _rows(x, y, controls, schedule, windows_at_once)
-    windows = torch.cat([_windowed(networks, schedule, loss, *row) for row in rows], dim=1)
+    """As `item_terms`, of an item that is streamed already; `alive` is called now and then.
+
+    Shape: streamed [1, C, T].
+    """
+    parts = []
+    for row in _rows(x, y, controls, schedule, windows_at_once):
+        alive()
+        parts.append(_windowed(networks, schedule, loss, *row))
+    windows = torch.cat(parts, dim=1)
     wt = windows.mean(1)  # [N, terms]
     pairs = zip(*(_sub_sequences(signal, schedule) for signal in (streamed, y)), strict=True)
     st = [_terms(loss, prediction, target) for prediction, target in pairs]
@@ -166,13 +173,17 @@ class Validator:
         self._windows_at_once, self._dtype, self._listener = windows_at_once, dtype, listener
 
     def run(
-        self, networks: Mapping[str, nn.Module], look: Callable[[str], bool]
+        self,
+        networks: Mapping[str, nn.Module],
+        look: Callable[[str], bool],
+        alive: Callable[[], None],
     ) -> Validation | None:
         """Measure WT and ST over all items; every rank gets the same figures.
 
         Args:
             networks: `effect` and, where there is one, `spn`, plain and equal on every rank.
             look: told what comes next; says whether this rank was asked to stop.
+            alive: called now and then while an item is worked at.
 
         Returns:
             The figures; None when a rank was asked to stop before they were complete.
@@ -186,7 +197,7 @@ class Validator:
             asked = look(f"validating from item {first} on")
             if ranks.share(torch.tensor([float(asked)])).any():
                 return None
-            table += self._round(networks, first + ranks.rank)
+            table += self._round(networks, first + ranks.rank, alive)
         # Taken once: what follows from these figures is the same decision everywhere.
         return ranks.on_main(lambda: self._together(table))
 
@@ -203,14 +214,18 @@ class Validator:
         bins = {bin: math.fsum(by_control[bin]) / len(by_control[bin]) for bin in by_control}
         return Validation(wt, st, st_whole, tuple(parts), dict(sorted(bins.items())))
 
-    def _round(self, networks: Mapping[str, nn.Module], mine: int) -> list[list[float]]:
+    def _round(
+        self, networks: Mapping[str, nn.Module], mine: int, alive: Callable[[], None]
+    ) -> list[list[float]]:
         """One item on each rank, as far as there are any; the terms of all of them, in order."""
         items = range(mine, min(mine + 1, len(self._items.items)))
         with torch.no_grad():
-            terms = self._ranks.together(lambda: [self._item(networks, k) for k in items])
+            terms = self._ranks.together(lambda: [self._item(networks, k, alive) for k in items])
         return self._ranks.gather(terms)
 
-    def _item(self, networks: Mapping[str, nn.Module], index: int) -> list[float]:
+    def _item(
+        self, networks: Mapping[str, nn.Module], index: int, alive: Callable[[], None]
+    ) -> list[float]:
         item = self._items.item(index)
         x, y, controls = (
             torch.as_tensor(a)[None].to(self._ranks.device, self._dtype)
@@ -220,7 +235,7 @@ class Validator:
         self._listener.hear(index, item, streamed[0])
         at_once = self._windows_at_once
         terms = streamed_terms(
-            networks, self._schedule, self._loss, streamed, x, y, controls, at_once
+            networks, self._schedule, self._loss, streamed, x, y, controls, at_once, alive
         )
         return terms.flatten().tolist()
 

@@ -35,8 +35,8 @@ class Watchdog:
     """Watches over one rank of a training.
 
     Args:
-        seconds: without a report, after which the training is given up; 0: never. Take more than
-            the longest step that reports nothing, a checkpoint or a long item of validation.
+        seconds: without a sign of progress of any rank, after which the training is given up; 0:
+            never. Take more than the longest step that gives none, such as a checkpoint.
         ranks: this process among the others.
         log: this rank's, `RUN/logs/rankN.log`; it gets the stacks of all threads.
     """
@@ -54,7 +54,15 @@ class Watchdog:
 
     def at(self, position: str) -> None:
         """Report where this rank is; every report counts as progress."""
-        self._last = Position(position, self._last.count + 1, time.monotonic())
+        last = self._last
+        moves = last.moves + 1
+        self._last = Position(position, last.count + 1, time.monotonic(), moves=moves)
+
+    def alive(self) -> None:
+        """Say that a long step goes on, of which other ranks may have another number of parts."""
+        last = self._last
+        moves = last.moves + 1
+        self._last = Position(last.what, last.count, time.monotonic(), moves=moves)
 
     def arm(self) -> None:
         """Begin to count: the first steps, which compile and connect, are over."""
@@ -75,7 +83,8 @@ class Watchdog:
     def _watch(self) -> None:
         silence = Silence(self._interval)
         while not self._closed.wait(self._interval):
-            silent = silence.after(self._last if self._armed else None, time.monotonic())
+            seen = (self._last.moves, self._board.moves) if self._armed else None
+            silent = silence.after(seen, time.monotonic())
             alarmed = self._armed and self._board.alarmed
             if (silent >= self._seconds or alarmed) and not self._closed.is_set():
                 self._end()
@@ -107,14 +116,14 @@ class Watchdog:
     def _speak(self, account: str, why: str, is_kept: bool) -> None:
         run = RunFolder(self._log.parent.parent)
         stacks = f"; the stacks are in {self._log.with_name('rank*.log')}" if is_kept else ""
-        go_on = within(_LIMIT, lambda: _go_on(run)) or ""
+        go_on = within(_LIMIT, run.go_on) or ""
         said = f"\n{account}\nsptmod-dist: error: {why}{stacks}{go_on}\n"
         within(_LIMIT, lambda: os.write(sys.stderr.fileno(), said.encode()))
         within(_LIMIT, lambda: _note(run, why))
 
 
 class Silence:
-    """For how long a rank has reported nothing, while its own threads ran.
+    """For how long nothing has moved, while this process's own threads ran.
 
     A laptop that slept, or a process that was stopped for a while, has not hung: the clock went on
     and the thread that looks at it did not. The count begins anew then.
@@ -125,20 +134,21 @@ class Silence:
 
     def __init__(self, interval: float) -> None:
         self._longest = 10 * interval
-        self._seconds, self._seen = 0.0, None  # type: float, Position | None
+        self._seconds = 0.0
+        self._seen: object = None
         self._looked: float | None = None
 
-    def after(self, last: Position | None, now: float) -> float:
-        """The seconds without a report.
+    def after(self, seen: object, now: float) -> float:
+        """The seconds without progress.
 
         Args:
-            last: the newest report; None while nothing is expected.
+            seen: what changes with progress; None while nothing is expected.
             now: a clock that never goes back, in seconds.
         """
         elapsed = 0.0 if self._looked is None else now - self._looked
         self._looked = now
-        if last is None or last is not self._seen or elapsed > self._longest:
-            self._seen, self._seconds = last, 0.0
+        if seen is None or seen != self._seen or elapsed > self._longest:
+            self._seen, self._seconds = seen, 0.0
         else:
             self._seconds += elapsed
         return self._seconds
@@ -170,14 +180,6 @@ def _stacks() -> str:
 def _append(log: Path, text: str) -> int:
     with open(log, "a") as file:
         return file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-
-
-def _go_on(run: RunFolder) -> str:
-    """Where the training can be taken up again, as the end of a sentence."""
-    newest = run.newest_checkpoint()
-    if newest is None:
-        return ""
-    return f"; the last good checkpoint is {newest}: continue with --resume auto"
 
 
 def _note(run: RunFolder, why: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from sptmod_dist import audio
 from sptmod_dist.capture.plan import Plan
 from sptmod_dist.capture.play import write_session
+from sptmod_dist.capture.session import scratch
 from sptmod_dist.capture.stimuli import make_missing
 from sptmod_dist.cli import main
 from sptmod_dist.data.locks import locked
@@ -39,7 +40,7 @@ def no_word(line: str) -> None:
         (["command", COPY, "--takes", "3-"], "--takes 3-: give take numbers like 1-80"),
         (["command", COPY, "--takes", "x"], "--takes x: give take numbers"),
         (["command", COPY, "--takes", "7-9"], "--takes 7-9: the plan has takes 1 to 3"),
-        (["plugin", "Gain", "--map", "gain"], "--map gain: give two names with = between"),
+        (["plugin", "Gain", "--map", "gain"], "--map gain: give CONTROL=PARAMETER"),
         (["plugin", "Gain", "--set", "a=1", "--set", "a=2"], "a is given twice"),
         (["command", COPY, "--rate", "44100"], "has 16000 Hz and --rate says 44100"),
         (["tape", "x"], "invalid choice"),
@@ -78,6 +79,28 @@ def test_a_second_capture_of_a_session_is_refused_while_one_is_at_work(
     assert not list(tmp_path.glob("wet/*"))
 
 
+def test_takes_at_work_lie_in_the_session_and_what_a_kill_left_goes_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    plan_of(tmp_path, [0.0, 1.0])
+    left = tmp_path / ".tmp/take-abc/input.wav"
+    half = tmp_path / "wet/.item-000-abc.wav"
+    for file in (left, half):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"half")
+    seen = f"{FILES}; open(sys.argv[3], \"a\").write(sys.argv[1] + chr(10))"
+    log = tmp_path / "seen"
+    line = f"'{sys.executable}' -c 'import sys, shutil; {seen}' {{input}} {{output}} {log} {{gain}}"
+    assert main(["capture", str(tmp_path), "command", line]) == 0
+    inputs = [Path(text) for text in log.read_text().splitlines()]
+    assert len(inputs) == 2 and all(path.is_relative_to(tmp_path / ".tmp") for path in inputs)
+    assert not (tmp_path / ".tmp").exists() and not half.exists()
+    assert (tmp_path / "wet/item-000.wav").exists()
+    left.parent.mkdir(parents=True)
+    with scratch(tmp_path) as place:
+        assert list(place.iterdir()) == []
+
+
 def test_recordings_that_are_missing_are_listed_and_the_others_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +119,27 @@ def test_recordings_that_are_missing_are_listed_and_the_others_done(
     wet, _ = audio.read(tmp_path / "wet/item-001.wav")
     wanted = delayed(6.0, 0, content(0)[None, :CONTENT])
     assert np.abs(wet - audio.remove_dc(wanted)).max() < 2**-21  # rounded to 24 bits twice
+
+
+@pytest.mark.parametrize(("suffix", "subtype"), [(".ogg", "VORBIS"), (".mp3", "MPEG_LAYER_III")])
+@pytest.mark.parametrize("whole", [True, False], ids=["one long file", "a file a take"])
+def test_recordings_that_were_stored_with_a_loss_are_doubted(
+    tmp_path: Path, suffix: str, subtype: str, whole: bool
+) -> None:
+    plan_of(tmp_path, [0.0, 3.0])
+    stimulus, _ = audio.read(tmp_path / "stimulus/stimulus-0.wav")
+    played = [delayed(gain, 300, stimulus) for gain in (0.0, 3.0)]
+    back = tmp_path / f"long{suffix}" if whole else tmp_path / "back"
+    if whole:
+        audio.write(back, np.concatenate(played, axis=1), RATE, subtype)
+    else:
+        back.mkdir()
+        audio.write(back / f"item-000{suffix}", played[0], RATE, subtype)
+        audio.write(back / "item-001.wav", played[1], RATE)
+    main(["capture", str(tmp_path), "recordings", str(back)])
+    takes = json.loads((tmp_path / "checks/report.json").read_text())["takes"]
+    doubted = ["leaves out what is hard to hear" in str(take["findings"]) for take in takes]
+    assert doubted == [True, whole]
 
 
 def test_a_take_of_a_long_recording_is_replaced_by_a_file_of_its_own(

@@ -259,6 +259,16 @@ def test_the_command_prints_the_table_and_drafts_the_file_once(
     assert main(["device", "Convolution"]) == 2
 
 
+@pytest.mark.parametrize(("name", "idle"), [
+    ("Compressor", False), ("NoiseGate", False), ("Distortion", False), ("PeakFilter", True)
+])  # fmt: skip
+def test_defaults_of_a_draft_do_something_or_it_is_said(
+    name: str, idle: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["device", name, "--controls", str(tmp_path / "controls.yaml")]) == 0
+    assert ("leaves a sound as it is" in capsys.readouterr().out) == idle
+
+
 @needs_vst3
 def test_a_parameter_with_a_name_that_tables_need_is_drafted_so_that_plan_and_capture_take_it(
     tmp_path: Path,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sptmod_dist import audio
-from sptmod_dist.capture.long_recording import LongRecording
-from sptmod_dist.capture.markers import layout, surround
+from sptmod_dist.capture.long_recording import LongRecording, _starts
+from sptmod_dist.capture.markers import Found, layout, surround
 from sptmod_dist.capture.plan import Take
 from sptmod_dist.capture.recorded import RecordedFiles
 from sptmod_dist.errors import UserError
@@ -108,6 +108,18 @@ def test_a_long_recording_is_split_where_each_take_begins(tmp_path: Path) -> Non
         length = LAYOUT.total - RATE // 2
         error = wet.audio[1, :length] - 0.3 * stimulus(seed)[:length]
         assert np.abs(error).max() < 1e-3  # aligned to the sample already
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.25, 0.5, 0.75])
+def test_takes_of_one_pass_are_all_cut_at_one_fraction_of_a_sample(fraction: float) -> None:
+    """None falls on the other side of a half, though each marker is found some hundredths off."""
+    distance = LAYOUT.end_marker - LAYOUT.start_marker
+    off = np.array([0.03, -0.03, 0.02, -0.02])
+    places = 1000 + 2 * distance * np.arange(4) + fraction + off
+    markers = [Found(float(p) + d, 0.9, 1) for p in places for d in (0, distance)]
+    cut = _starts(markers, takes(4), LAYOUT, Path("long.wav"))
+    assert np.ptp(places - cut) < 0.1
+    assert np.abs(places - cut).max() < 0.6
 
 
 def test_a_recording_that_starts_and_ends_close_to_the_markers_is_padded(tmp_path: Path) -> None:

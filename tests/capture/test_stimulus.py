@@ -323,3 +323,12 @@ def test_the_spectrogram_shows_a_tone_at_its_frequency_and_level() -> None:
     loudest = levels.argmax(axis=0)
     assert (edges[loudest] <= 1_020).all() and (edges[loudest + 1] >= 980).all()
     np.testing.assert_allclose(levels.max(axis=0), -20.0, atol=0.5)
+
+
+def test_a_rate_that_the_music_cannot_have_is_refused_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stimulus", str(tmp_path / "s"), "--rate", "44056"]) == 2
+    caught = capsys.readouterr()
+    assert "too little in common; choose a usual rate, such as 44100" in caught.err
+    assert caught.out == "" and not (tmp_path / "s").exists()

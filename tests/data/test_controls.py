@@ -9,6 +9,7 @@ import pytest
 
 from sptmod_dist.data.controls import Control, exact, normalised_vector
 from sptmod_dist.errors import UserError
+from sptmod_dist.typed import number_or_text
 
 RATIO = Control("ratio", 2, 8, scale="log", unit=":1")
 THRESHOLD = Control("threshold", -8, 4, unit="dB")
@@ -138,6 +139,34 @@ def test_a_position_is_found_however_it_is_written() -> None:
     ]  # fmt: skip
     near = Control("rate", scale="list", positions=(1_000_001, 1_000_002))
     assert [near.normalise(value) for value in (1_000_002, "1000001", 1_000_001.0)] == [1, 0, 0]
+
+
+def test_a_text_is_the_position_that_is_written_so_or_the_only_one_of_its_number() -> None:
+    switch = Control("mode", scale="list", positions=("1", "01", "-1_0", "2.0"))
+    assert [switch.setting(value) for value in ("01", "1", 1, 1.0, "-1_0", "2", 2)] == [
+        "01", "1", "1", "1", "-1_0", "2.0", "2.0"
+    ]  # fmt: skip
+    for value in ("1.0", "001", -10, "-10"):
+        with pytest.raises(UserError, match="none of its positions"):
+            switch.setting(value)
+
+
+@pytest.mark.parametrize("text", ["1_0", "-1_0", "nan", "inf", "\u0663", "1,5", "0x1", "", "."])
+def test_what_no_person_writes_as_a_number_is_none(text: str) -> None:
+    assert number_or_text(text) == text
+    with pytest.raises(UserError, match="is not a finite number"):
+        Control("a", -100, 100).setting(Control("a", -100, 100).read(text))
+
+
+@pytest.mark.parametrize("text", ["1", "-1.5", "+.5", "2.", "1e-3", "1E+3", " 7 "])
+def test_numbers_are_read_as_people_write_them(text: str) -> None:
+    assert number_or_text(text) == float(text)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-300, 1.0), (1e-290, 1e299), (1e-20, 1e20)])
+def test_a_log_scale_that_no_number_can_walk_is_refused(low: float, high: float) -> None:
+    with pytest.raises(UserError, match="a log scale cannot reach from"):
+        Control("a", low, high, "log")
 
 
 def test_bare_words_that_yaml_takes_for_truth_values_are_explained() -> None:

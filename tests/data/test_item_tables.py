@@ -27,14 +27,18 @@ ROW = {"id": "a", "input": "x.wav", "output": "y.wav", "controls": {"ratio": 2.0
     "id,input,output,ratio,,\na,x.wav,y.wav,2,,\n,,,,,\n",
     "ratio, output ,id,input,split\n 2.0 ,y.wav,a,x.wav,\n",
     'id,input,output,ratio\n"a","x.wav","y.wav","2"\n\n',
+    "sep=,\n" + TABLE,
+    "SEP=,\r\n" + TABLE,
 ])  # fmt: skip
 def test_a_table_is_read_as_spreadsheets_leave_it(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.csv").write_text(text, newline="", encoding="utf-8")
-    assert read_table(tmp_path / "t.csv", ["ratio"]) == [(f"{tmp_path}/t.csv, line 2", ROW)]
+    line = 3 if text.casefold().startswith("sep") else 2
+    assert read_table(tmp_path / "t.csv", [RATIO]) == [(f"{tmp_path}/t.csv, line {line}", ROW)]
 
 
 @pytest.mark.parametrize(("name", "text", "sentence"), [
     ("t.csv", TABLE.replace(",", ";"), "its columns are not divided by commas"),
+    ("t.csv", "sep=;\n" + TABLE.replace(",", ";"), "its columns are not divided by commas"),
     ("t.csv", TABLE.replace(",", "\t"), "its columns are not divided by commas"),
     ("t.csv", TABLE.replace("ratio", "id"), "has the column 'id' twice"),
     ("t.csv", TABLE.replace(",ratio", ","), "line 2: '2' stands under no column"),
@@ -56,7 +60,7 @@ def test_a_table_that_is_none_is_refused_by_its_place(
     if text is not None:
         path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(UserError) as refused:
-        read_table(path, ["ratio"])
+        read_table(path, [RATIO])
     assert str(refused.value).startswith(str(path)) and sentence in str(refused.value)
 
 
@@ -69,13 +73,27 @@ def test_names_with_commas_quotes_and_rare_line_ends_are_read_back(
         {"id": "b", "input": "x", "output": "\u00e9", "controls": {"r": 0.1 + 0.2}},
     ]
     write_table(tmp_path / name, entries, ["r"])
-    assert [entry for _, entry in read_table(tmp_path / name, ["r"])] == entries
+    assert [entry for _, entry in read_table(tmp_path / name, [Control("r", 0, 1)])] == entries
+
+
+def test_positions_that_are_texts_stay_so_in_every_table(tmp_path: Path) -> None:
+    texts = ("1", "01", "1.0", "-1_0", "1e0", "nan")
+    mode = Control("mode", scale="list", positions=texts)
+    manifest = record(tmp_path, {f"train-{n}": 900 for n in range(len(texts))})
+    items = tuple(
+        replace(item, settings={"mode": text})
+        for item, text in zip(manifest.items, texts, strict=True)
+    )
+    for name in ("items.csv", "items.jsonl", None):
+        replace(manifest, controls=(mode,), items=items).write(tmp_path / "m.yaml", name)
+        found = [item.settings["mode"] for item in Manifest.read(tmp_path / "m.yaml").items]
+        assert tuple(found) == texts
 
 
 def test_a_control_with_the_name_of_a_column_is_refused_in_csv_alone(tmp_path: Path) -> None:
     entry = {"id": "a", "input": "x", "output": "y", "controls": {"split": 1.0}}
     write_table(tmp_path / "t.jsonl", [entry], ["split"])
-    assert read_table(tmp_path / "t.jsonl", ["split"])[0][1] == entry
+    assert read_table(tmp_path / "t.jsonl", [Control("split", 0, 2)])[0][1] == entry
     with pytest.raises(UserError, match="column 'split' cannot be told from the control"):
         write_table(tmp_path / "t.csv", [entry], ["split"])
     assert not (tmp_path / "t.csv").exists()

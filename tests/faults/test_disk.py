@@ -14,7 +14,7 @@ from toy import make_toy, toy_config
 from sptmod_dist.errors import UserError
 from sptmod_dist.train.keeper import Keeper
 from sptmod_dist.train.main import train
-from sptmod_dist.train.run_folder import RunFolder
+from sptmod_dist.train.run_folder import HEADER, RunFolder
 from sptmod_dist.train.trainer import Trainer
 
 
@@ -68,7 +68,7 @@ def test_a_disk_that_is_full_for_a_while_costs_no_more_than_a_checkpoint(
     config = toy_config(toy, name="full", runs_dir=str(disk), checkpoint={"groups": 2})
     with mounted(disk, "size=1m"):
         assert train(config) == 0
-        assert "no checkpoint was written (No space left" in capsys.readouterr().err or (
+        assert "not written: step-00000010" in capsys.readouterr().err or (
             "No space left" in (disk / "full" / "logs" / "rank0.log").read_text()
         )
         assert whole_at[:3] == ["step-00000006", "step-00000006", "step-00000006"]
@@ -84,11 +84,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(
     runs = toy / f"readonly-{part.replace('/', '-')}"
     (runs / part).mkdir(parents=True)
     if part:
-        (runs / "run" / "config.yaml").write_text("# sptmod-dist run\n")
-        config = toy_config(toy, name="run", runs_dir=str(runs))
-        RunFolder(runs / "run").path.joinpath("config.yaml").write_text(
-            "# sptmod-dist run: every setting of the training, resolved\n"
-        )
+        (runs / "run" / "config.yaml").write_text(HEADER)
     config = toy_config(toy, name="run", runs_dir=str(runs))
     with mounted(runs / part, "ro,size=1m"):
         with pytest.raises(UserError, match="cannot be written .Read-only file system.: mend"):

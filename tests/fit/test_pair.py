@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from quality.takes import tones
 
 from sptmod_dist import audio
 from sptmod_dist.errors import UserError
@@ -60,3 +61,15 @@ def test_a_pair_without_markers_is_aligned_as_well(tmp_path):
     assert pair.dry.shape == pair.wet.shape == inside.shape
     assert np.array_equal(pair.dry, inside)
     assert np.abs(pair.wet - audio.remove_dc(compress(inside))).max() < 1e-6
+
+
+def test_steady_tones_are_taken_with_a_doubt(tmp_path):
+    dry, rate = tones()[None], 22_050
+    wet = np.pad(compress(dry), ((0, 0), (123, 0)))
+    for name, samples in (("dry", dry), ("wet", wet)):
+        audio.write(tmp_path / f"{name}.wav", samples, rate)
+    told: list[str] = []
+    pair = pairs.read_pair(tmp_path / "dry.wav", tmp_path / "wet.wav", told.append)
+    assert "doubt: Hardly a moment of the wet tells its delay" in told[0]
+    assert pair.report.latency == pytest.approx(123, abs=0.5)
+    assert pair.dry.shape == pair.wet.shape == dry.shape

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from toy import RATE, make_toy
 
 from sptmod_dist.data.shards import Sequence, ShardSet
@@ -52,6 +53,6 @@ def test_an_item_shorter_than_a_window_has_no_wt(toy: Path) -> None:
     x, y, controls = ShardSet.open(toy / "shards" / "validation").item(0)
     length = model.config.model.plan(64).input_length + 32 + 48
     whole = Sequence(x[:, :length], y[:, :length], controls)
-    assert windowed.measure(whole) is not None
+    assert windowed.measure(whole, torch.from_numpy(whole.output)[None]) is not None
     short = Sequence(x[:, : length - 1], y[:, : length - 1], np.asarray(controls))
-    assert windowed.measure(short) is None
+    assert windowed.measure(short, torch.from_numpy(short.output)[None]) is None

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,8 +20,8 @@ from sptmod_dist.cli import main
 from sptmod_dist.data.controls import Control
 from sptmod_dist.errors import UserError
 from sptmod_dist.infer.evaluate import evaluate
-from sptmod_dist.infer.load import load_model
-from sptmod_dist.infer.pairs import Pairs
+from sptmod_dist.infer.load import Model, load_model
+from sptmod_dist.infer.pairs import Pairs, with_defaults
 from sptmod_dist.model import TCNConfig
 
 RATIO = Control("ratio", 2, 8, "log", ":1", default=4)
@@ -214,3 +216,11 @@ def test_options_that_do_not_go_together_are_refused(
 ) -> None:
     assert main(["evaluate", str(runs / "two"), *options]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_words_of_a_command_line_are_positions_or_numbers_as_the_control_has_them() -> None:
+    mode = Control("mode", scale="list", positions=("1", "01"))
+    gain = Control("gain", -20, 20, default=0)
+    model = cast(Model, SimpleNamespace(controls=(mode, gain)))
+    assert with_defaults(model, {"mode": "01", "gain": "3"}) == {"mode": "01", "gain": 3.0}
+    assert with_defaults(model, {"mode": "1"}) == {"mode": "1", "gain": 0.0}

@@ -71,3 +71,22 @@ def take(
 ) -> np.ndarray:
     """Compressed, late, noisy; float32 `[1, T]`."""
     return noisy(delayed(compressed(marked, rate), delay), level_db)[None]
+
+
+@cache
+def tones(seed: int = 0, partials: int = 2, rate: int = RATE) -> np.ndarray:
+    """Slow chords: four voices whose notes begin and end softly; 12 s. `[T]`"""
+    random = np.random.default_rng(seed)
+    whole = np.zeros(12 * rate)
+    for _ in range(4):
+        at = round(random.random() * rate)
+        while at < len(whole):
+            seconds = np.arange(min(round(random.choice([0.5, 1, 2]) * rate), len(whole) - at))
+            seconds = seconds / rate
+            soft = np.minimum(1, np.minimum(seconds, seconds[-1] - seconds) / 0.15)
+            pitch = 2 * np.pi * 110 * 2 ** (random.integers(0, 36) / 12)
+            note = sum(np.sin(n * pitch * seconds + 6 * random.random()) / n**1.5
+                       for n in range(1, partials + 1))  # fmt: skip
+            whole[at : at + len(note)] += soft * note
+            at += len(note)
+    return (0.7 * whole / np.abs(whole).max()).astype(np.float32)

@@ -6,9 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from sptmod_dist.quality.findings import Finding
-from sptmod_dist.quality.picture import Curves, draw
+from sptmod_dist.quality.picture import Curves, _mark, draw
 from sptmod_dist.quality.report import (
     conclusion,
     findings_in_words,
@@ -110,3 +112,17 @@ def test_any_report_can_be_drawn(tmp_path, report):
         draw(tmp_path / f"{number}.png", report, some)
         assert (tmp_path / f"{number}.png").stat().st_size > 3_000
     assert {path.name for path in tmp_path.iterdir()} == {"0.png", "1.png"}
+
+
+@pytest.mark.parametrize("seconds", [-0.5, 0.0, 4.0, 9.9, 12.0])
+def test_the_word_beside_a_mark_stays_inside_the_picture(seconds):
+    figure = Figure(figsize=(12, 9), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_xlim(0, 10)
+    _mark((axes, axes, axes), TakeReport("late", 44100, clipping_at=seconds))
+    (word,) = axes.texts
+    assert word.get_text().strip() == "first clipping"
+    box, frame = word.get_window_extent(), axes.get_window_extent()
+    assert frame.x0 <= box.x0 + 1 and box.x1 <= frame.x1 + 1
+    assert frame.y0 <= box.y0 and box.y1 <= frame.y1

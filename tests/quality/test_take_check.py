@@ -18,6 +18,7 @@ from quality.takes import (
 )
 from scipy import signal
 
+from sptmod_dist.quality.judge import judge
 from sptmod_dist.quality.take_check import TakeReport, check_take
 
 DELAYS = [0, 0.3, 1, 17.5, 480, 9600]
@@ -149,6 +150,14 @@ def test_a_dropout_of_5_ms_is_found(marked: bool, seconds: float, hold: bool) ->
     report = check(marked, wet)
     assert report.dropouts == pytest.approx([(place - 480) / RATE], abs=0.002)
     assert "drops out" in words(report, "doubt")
+
+
+@pytest.mark.parametrize(("count", "severity"), [(1, "doubt"), (10, "doubt"), (11, "fault")])
+def test_more_than_a_dropout_a_second_is_a_fault(count: int, severity: str) -> None:
+    report = TakeReport("take", RATE, dropouts=tuple(0.5 * n for n in range(count)))
+    (found,) = judge(report, 10 * RATE, 0.5)
+    assert found.severity == severity and "drops out at 0.000 s" in found.what
+    assert ("more places" in found.what) == (count > 3)
 
 
 def gate(audio: np.ndarray, threshold: float, seconds: float) -> np.ndarray:

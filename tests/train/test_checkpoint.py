@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,6 @@ from safetensors import SafetensorError
 
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import Checkpoint, CheckpointError
-from sptmod_dist.train.run_folder import RunError, RunFolder
 
 SAVED = Checkpoint(
     weights={"effect.a": torch.randn(3, 4), "spn.b": torch.randn(2, dtype=torch.float64)},
@@ -104,69 +105,6 @@ def test_a_disk_that_is_really_full_is_an_oserror_and_leaves_nothing(tmp_path, m
     assert not list(tmp_path.iterdir())
 
 
-def test_the_newest_whole_checkpoint_is_taken(tmp_path):
-    run = RunFolder(tmp_path)
-    assert run.last_checkpoint() is None
-    for n in (1, 2):
-        checkpoint.save(run.checkpoints, f"step-{n:08d}", SAVED)
-    (run.checkpoints / "step-00000002" / "state.json").write_text("{}")
-    path, _ = run.last_checkpoint()
-    assert path.name == "step-00000001"
-    (path / "state.json").unlink()
-    with pytest.raises(CheckpointError, match="step-00000002"):
-        run.last_checkpoint()
-
-
-def prepare(path, **arguments):
-    RunFolder(path).prepare("name: x\n", **{"resuming": False, "overwrite": False, **arguments})
-
-
-def test_a_run_is_never_written_over_unasked(tmp_path):
-    run = tmp_path / "run"
-    prepare(run)
-    (run / "notes.txt").write_text("mine")
-    (run / "metrics.jsonl").write_text("{}\n")
-    with pytest.raises(RunError, match="--resume.*--overwrite"):
-        prepare(run)
-    prepare(run, resuming=True)
-    assert (run / "metrics.jsonl").exists()
-    prepare(run, overwrite=True)
-    assert not (run / "metrics.jsonl").exists() and (run / "notes.txt").read_text() == "mine"
-
-
-def test_a_run_that_is_further_is_not_thrown_back(tmp_path):
-    prepare(tmp_path)
-    checkpoint.save(RunFolder(tmp_path).checkpoints, "step-00000009", SAVED)
-    with pytest.raises(RunError, match="further than iteration 8"):
-        prepare(tmp_path, resuming=True, newest=8)
-    prepare(tmp_path, resuming=True, newest=9)
-
-
-def test_two_trainings_never_write_one_run(tmp_path):
-    run = RunFolder(tmp_path / "run")
-    run.prepare("", resuming=False, overwrite=False)
-    with pytest.raises(RunError, match="another training"):
-        prepare(tmp_path / "run", resuming=True)
-    run.unlock()
-    prepare(tmp_path / "run", resuming=True)
-
-
-@pytest.mark.parametrize("arguments", [{"overwrite": True}, {"resuming": True}])
-def test_somebody_elses_config_yaml_makes_no_run(tmp_path, arguments):
-    (tmp_path / "evaluation").mkdir()
-    (tmp_path / "config.yaml").write_text("name: mine")
-    with pytest.raises(RunError, match="holds no run"):
-        prepare(tmp_path, **arguments)
-    assert (tmp_path / "config.yaml").read_text() == "name: mine"
-    assert (tmp_path / "evaluation").is_dir()
-
-
-@pytest.mark.parametrize("damage", ["{", "{}", "[]", ""])
-def test_a_damaged_summary_is_none(tmp_path, damage):
-    (tmp_path / "summary.json").write_text(damage)
-    assert not RunFolder(tmp_path).summary()
-
-
 def test_a_checkpoint_of_the_same_iteration_is_replaced_and_a_kill_in_between_is_mended(saved):
     folder = saved.parent
     checkpoint.save(folder, saved.name, SAVED)
@@ -178,11 +116,27 @@ def test_a_checkpoint_of_the_same_iteration_is_replaced_and_a_kill_in_between_is
     checkpoint.load(saved)
 
 
-def test_a_folder_that_is_no_run_is_never_cleared(tmp_path):
-    (tmp_path / "logs").mkdir()
-    with pytest.raises(RunError, match="holds no run"):
-        prepare(tmp_path, overwrite=True)
-    assert (tmp_path / "logs").is_dir()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="is a file"):
-        prepare(tmp_path / "file")
+def test_a_checkpoint_that_cannot_be_replaced_stays(saved, monkeypatch):
+    rename = Path.rename
+
+    def failing(self, target):
+        if self.name.startswith(".writing-"):
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        checkpoint.save(saved.parent, saved.name, SAVED)
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+    checkpoint.load(saved)
+
+
+@pytest.mark.parametrize("file", ["state.json", "manifest.json"])
+def test_what_is_nested_without_end_is_damaged(saved, file):
+    (saved / file).write_text("[" * 100_000)
+    if file == "state.json":
+        manifest = json.loads((saved / "manifest.json").read_text())
+        manifest["files"][file]["sha256"] = checkpoint.digest(saved / file)
+        (saved / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="cannot be read|unreadable"):
+        checkpoint.load(saved)

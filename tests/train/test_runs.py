@@ -142,9 +142,21 @@ DAMAGES: dict[str, tuple[Callable[[RunFolder], object], dict[str, Any]]] = {
         leave_the_summary_alone,
         {"state": "finished", "resumable": False, "iteration": 20},
     ),
+    "status with numbers without end": (
+        lambda run: run.write_status({**STATUS, "seconds": 10**400}),
+        {"state": "unknown", "resumable": True},
+    ),
+    "killed between summary and status": (
+        lambda run: (run.write_summary({}), run.write_status({**STATUS, "state": "running"})),
+        {"state": "finished", "resumable": False},
+    ),
+    "a pipe for a config": (
+        lambda run: ((run.path / "config.yaml").unlink(), os.mkfifo(run.path / "config.yaml")),
+        {"state": "preempted", "resumable": False},
+    ),
     "status nested without end": (
         lambda run: (run.path / "status.json").write_text("[" * 100_000),
-        {"state": "unknown", "resumable": False, "note": "it cannot be read"},
+        {"state": "unknown", "resumable": True, "why": "its status.json is missing or damaged"},
     ),
     "config truncated": (
         lambda run: os.truncate(run.path / "config.yaml", 3),

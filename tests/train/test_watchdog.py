@@ -166,6 +166,12 @@ def test_only_a_training_that_began_and_hangs_is_ended(
     assert ended == [HANGING] * barks
 
 
+def test_who_waits_for_a_rank_that_works_does_not_hang(start: Start) -> None:
+    processes = start("works-long", 2)  # four times as long as the watchdogs wait
+    go_on_for_a_while(processes)
+    assert [process.poll() for process in processes] == [None, None]
+
+
 @pytest.mark.system
 def test_a_training_that_was_asleep_goes_on(start: Start, run: RunFolder) -> None:
     """All its processes were, as on a laptop or after Ctrl-Z."""
