@@ -26,6 +26,7 @@ from sptmod_dist.model.layers import (
     without_autocast,
 )
 from sptmod_dist.model.lengths import LengthPlan
+from sptmod_dist.model.steering import steer
 
 
 class ModelState(NamedTuple):
@@ -94,6 +95,8 @@ class ModBlock(nn.Module):
         if self.to_signal is None:
             return modulation, None
         steering = self.to_signal(frames).transpose(1, 2).to(signal.dtype)
+        if signal.device.type == "cpu" and signal.dtype != torch.bfloat16:
+            return modulation, steer(signal, steering, self.pooling_size)
         return modulation, modulate(signal, upsample(steering, self.pooling_size))
 
     def _recur(self, signal: Tensor, controls: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
