@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+AT_ONCE := --numprocesses 2 --dist loadgroup
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
@@ -100,7 +101,7 @@ study-smoke: $(INSTALLED)
 
 test: $(TESTABLE)
 	@$(call say,running the tests)
-	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile -m "not system" $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest $(AT_ONCE) -m "not system" $(ARGS)
 	@echo "Tests passed. Next: make lint, make train, or the section Contributing in README.md."
 
 # pytest exits with 5 where it finds no test.
@@ -110,7 +111,7 @@ test-system: $(TESTABLE)
 		$(call say,there are no system tests yet); \
 	else \
 		$(call say,running the system tests); \
-		OMP_NUM_THREADS=1 $(PY) -m pytest -m system $(ARGS); \
+		OMP_NUM_THREADS=1 $(PY) -m pytest $(AT_ONCE) -m system $(ARGS); \
 	fi
 
 fuzz: $(TESTABLE)

@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from sptmod_dist.quality.correlation import (
     CHUNK,
+    Track,
     grid,
     peaks,
     rough_delays,
@@ -29,6 +31,8 @@ Unrelated music reaches 0.15, and most of it 0.05."""
 GAIN = 1.01
 """By how much windows must agree better with a step or a drift than without. Lost samples gain 2 %
 and more, filters nothing."""
+_SMOOTH = 5
+"""Windows whose median counts."""
 _MOST_STEPS = 8
 """More are not tried one by one."""
 
@@ -77,10 +81,9 @@ def believed(
     Shape:
         dry `[T]`, wet `[T']`
     """
-    starts = grid(len(dry), rate)
-    most = _agreement(dry, wet, rate, starts, latency, course)
+    most = _agreement(dry, wet, rate, _delays(len(dry), rate, latency, course))
     found = [
-        (_agreement(dry, wet, rate, starts, latency, simpler), simpler)
+        (_agreement(dry, wet, rate, _delays(len(dry), rate, latency, simpler)), simpler)
         for simpler in _simpler(course)
         if not known or (simpler.slope, _sum(simpler)) == (course.slope, _sum(course))
     ]
@@ -88,6 +91,29 @@ def believed(
     if not found or GAIN * best < most:
         return course
     return believed(dry, wet, rate, latency, simpler, known)
+
+
+def wanders(
+    dry: np.ndarray,
+    wet: np.ndarray,
+    rate: int,
+    track: Track,
+    latency: float,
+    course: Course,
+) -> bool:
+    """Whether the windows agree better with the delays that they have themselves than with a
+    course: then something happened that it does not tell.
+
+    Args:
+        track: windows with a delay of their own, in order.
+
+    Shape:
+        dry `[T]`, wet `[T']`
+    """
+    middles = grid(len(dry), rate) + window_size(rate) / 2
+    smooth = median_filter(track.delays, _SMOOTH, mode="nearest")
+    own = _agreement(dry, wet, rate, np.interp(middles, track.middles, smooth))
+    return own > GAIN * _agreement(dry, wet, rate, _delays(len(dry), rate, latency, course))
 
 
 def _sum(course: Course) -> int:
@@ -107,21 +133,19 @@ def _simpler(course: Course) -> Iterator[Course]:
     return (one for one in found if one != course)
 
 
-def _agreement(
-    dry: np.ndarray,
-    wet: np.ndarray,
-    rate: int,
-    starts: np.ndarray,
-    latency: float,
-    course: Course,
-) -> float:
-    """How large the sum of all windows is, whatever the phase of a frequency, when the wet follows
-    that course."""
-    size = window_size(rate)
-    middles = starts + size / 2
+def _delays(frames: int, rate: int, latency: float, course: Course) -> np.ndarray:
+    """The delay of each window on a course. `[W]`"""
+    middles = grid(frames, rate) + window_size(rate) / 2
     delays = latency + course.slope * middles
     for place, samples in course.steps:
         delays = delays + samples * (middles >= place)
+    return delays
+
+
+def _agreement(dry: np.ndarray, wet: np.ndarray, rate: int, delays: np.ndarray) -> float:
+    """How large the sum of all windows is, whatever the phase of a frequency, when the wet is late
+    by these delays, `[W]`."""
+    size, starts = window_size(rate), grid(len(dry), rate)
     shifts = np.rint(delays).astype(int)
     omega = (2 * np.pi / size * np.arange(size // 2 + 1)).astype(np.float32)
     whole = np.zeros(len(omega), np.complex128)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sptmod_dist.quality.agreement import FOLLOWS, Course, believed, together
+from sptmod_dist.quality.agreement import FOLLOWS, Course, believed, together, wanders
 from sptmod_dist.quality.correlation import TRUSTED, Track, grid, rough_delays, track, window_size
 from sptmod_dist.quality.drift import NEIGHBOURS, find_steps, place_step, slope_of
 from sptmod_dist.quality.marked import Marked
@@ -85,9 +85,11 @@ def find_timing(dry: np.ndarray, wet: np.ndarray, rate: int, marked: Marked | No
 def _of_the_whole(dry: np.ndarray, wet: np.ndarray, rate: int, found: Track) -> Timing:
     """Of steady tones, of which hardly a window has a delay of its own."""
     whole = together(dry, wet, rate)
-    if whole.agreement < FOLLOWS:
+    near = np.abs(found.delays - whole.delay) < 1
+    contradicted = len(near) >= RELATED and 2 * near.sum() < len(near)
+    if whole.agreement < FOLLOWS or contradicted:
         return Timing(0.0, "none", 0.0, 1, (), found)
-    alike = found.at(np.abs(found.delays - whole.delay) < 1)
+    alike = found.at(near)
     return Timing(whole.delay, "whole", 0.0, whole.sign, (), alike)
 
 
@@ -107,6 +109,8 @@ def _sure(
     course = Course(slope, tuple((step.seconds * rate, step.samples) for step in steps))
     begin = float(points.delays[0] - slope * points.middles[0])
     left = believed(dry, wet, rate, begin, course, known is not None)
+    if left != course and wanders(dry, wet, rate, points, begin, left):
+        return slope, steps
     kept = [step for step in steps if (step.seconds * rate, step.samples) in left.steps]
     return left.slope, kept
 

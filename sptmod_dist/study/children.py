@@ -132,7 +132,7 @@ def _begin(parent: int, log: Path | None) -> None:
     """Make the child a process of its own."""
     with suppress(OSError):
         os.setpgid(0, 0)  # a terminal's Ctrl-C is the parent's to pass on
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.set_wakeup_fd(-1)

@@ -33,7 +33,7 @@ from sptmod_dist.train.config import TrainConfig, to_dict
 
 _FLAC = 3.1  # bytes a sample at most
 _LOGS = 2e6  # bytes of TensorBoard, metrics and logs of a run
-_BESIDES = 50e6  # bytes of memory for TensorBoard, and for the evaluation and its picture
+_BESIDES = 120e6  # bytes of memory for TensorBoard, for the evaluation and all pictures
 
 
 @dataclass(frozen=True)

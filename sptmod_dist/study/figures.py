@@ -55,7 +55,7 @@ def heat_map(
         scale = figure.colorbar(ScalarMappable(norm, "viridis_r"), ax=list(axes), shrink=0.9)
         scale.ax.minorticks_off()
         marks = _between(norm)
-        scale.set_ticks(marks, labels=[f"{mark:.2g}" for mark in marks])
+        scale.set_ticks(marks, labels=[number(mark, digits) for mark in marks])
         _save(figure, path)
 
 

@@ -30,7 +30,7 @@ KILLS = 3
 """Attempts in a row that were killed without getting any further, after which a training fails."""
 _PATIENCE = 60.0  # seconds for which a worker watches whether others live
 _LOOK = 0.1  # seconds between two looks at the children
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 Say = Callable[[str], None]
 

@@ -125,7 +125,11 @@ def _run(options: Namespace, study: StudyFile, trainings: list[Training]) -> int
 
 
 def _load() -> None:
-    """What every training needs, once for all of them."""
+    """What every training needs, once for all of them: torch's optimizers and the loudness bring
+    modules along that take longer to load than a small training to train."""
+    import pyloudnorm  # noqa: F401
+    import torch._dynamo  # noqa: F401
+
     import sptmod_dist.infer.evaluate
     import sptmod_dist.study.calibrate
     import sptmod_dist.study.hyperparameters

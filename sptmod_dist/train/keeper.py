@@ -123,6 +123,8 @@ class Keeper:
 
     def status(self, state: str, progress: dict[str, Any], why: str = "") -> None:
         """Say in the run's folder how the training stands; a full disk is no reason to stop."""
+        if self._run.lock.is_lost:  # what is there by now may be another training's
+            return
         keys = ("iteration", "epoch", "best_iteration")
         try:
             self._run.write_status({

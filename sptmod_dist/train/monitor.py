@@ -7,6 +7,7 @@ kept, and written when it does.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -25,15 +26,12 @@ from tqdm import tqdm
 
 from sptmod_dist.files import atomic_write
 from sptmod_dist.losses import LossTerms
+from sptmod_dist.train import shown
 from sptmod_dist.train.events import Events
 from sptmod_dist.train.run_folder import RunFolder
 from sptmod_dist.train.validation import Validation
 
 logger = logging.getLogger("sptmod_dist")
-
-
-_NOT_OURS = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
-"""What reading comes to where a checkpoint has no such figures, or those of another version."""
 
 
 class Clock:
@@ -66,31 +64,6 @@ def _is_before(line: str, iteration: int) -> bool:
         return False
 
 
-def _begun(shown: Mapping[str, Any], iteration: int) -> tuple[Tensor, int, int, dict[str, float]]:
-    """Sum, groups, iteration of the last record and that record, as `flush` gave them."""
-    try:
-        groups, at = int(shown["groups"]), int(shown["at"])
-        total = torch.tensor(shown["sum"], dtype=torch.float64)
-        record = {str(tag): float(value) for tag, value in shown["record"].items()}
-    except _NOT_OURS:
-        return torch.zeros(()), 0, iteration, {}
-    if not total.isfinite().all():
-        return torch.zeros(()), 0, iteration, {}
-    return total, groups, at, record
-
-
-def _told_before(shown: Mapping[str, Any], iteration: int) -> dict[str, tuple[str, int]]:
-    """What was told once and is still there, with its iteration; from what `flush` gave."""
-    told: dict[str, tuple[str, int]] = {}
-    try:
-        for what, (digest, at) in shown["told"].items():
-            if int(at) < iteration:
-                told[str(what)] = (str(digest), int(at))
-    except _NOT_OURS:
-        return {}
-    return told
-
-
 class Monitor:
     """Collect, average and show.
 
@@ -120,7 +93,7 @@ class Monitor:
         self.clock = Clock()
         self._run, self._every = run, every
         self._audio = seconds_per_iteration
-        self._sum, self._n_groups, self._shown_at, self._record = _begun(begun, iteration)
+        self._sum, self._n_groups, self._shown_at, self._record = shown.means(begun, iteration)
         self._speed_at = iteration
         self._last = (0.0, 0.0, 0.0)
         self._unsaved: list[tuple[int, dict[str, float]]] = []  # since the last flush
@@ -136,7 +109,7 @@ class Monitor:
         self._is_main = rank == 0
         # From here on all that was shown before is void.
         self.first = iteration + 1 if validated and iteration else iteration
-        self._told = _told_before(begun, self.first)
+        self._told = shown.told_before(begun, self.first)
         self._excepthook, threading.excepthook = threading.excepthook, self._spare_the_traceback
         if self._is_main:
             self._events = Events(run.tensorboard, self.first)
@@ -175,8 +148,13 @@ class Monitor:
         if self._is_main:
             with self._unless_full():
                 self._save()
-        shown = {"groups": self._n_groups, "at": self._shown_at, "record": self._record}
-        return {"sum": self._sum.tolist(), **shown, "told": dict(self._told)}
+        return {
+            "sum": self._sum.tolist(),
+            "groups": self._n_groups,
+            "at": self._shown_at,
+            "record": self._record,
+            "told": dict(self._told),
+        }
 
     def say(self, message: str) -> None:
         """A line for the user, above the bar, and for this rank's log."""
@@ -237,6 +215,7 @@ class Monitor:
         self._unsaved.append((iteration, scalars))
         if not self._is_full:
             with self._unless_full():
+                self._require_folder()
                 self._events.scalars(iteration, scalars)
 
     def tells(self, what: str, content: str, iteration: int) -> bool:
@@ -251,19 +230,21 @@ class Monitor:
             self._told[what] = (digest, iteration)
         return is_news
 
-    def media(self, iteration: int, shown: Sequence[Summary]) -> None:
+    def media(self, iteration: int, summaries: Sequence[Summary]) -> None:
         """Show sounds, pictures and texts, on rank 0.
 
         Of those that a full disk does not take the latest under each tag are kept: they are large.
         """
-        self._media |= {summary.value[0].tag: (iteration, summary) for summary in shown}
+        self._media |= {summary.value[0].tag: (iteration, summary) for summary in summaries}
         if not self._is_full:
             with self._unless_full():
-                self._events.media(iteration, shown)
+                self._require_folder()
+                self._events.media(iteration, summaries)
 
     def _save(self) -> None:
         """Bring all that is not on the disk there; after a full disk in a file of its own, since
         the one that it cut takes no more."""
+        self._require_folder()
         missing = [at for at, _ in (*self._unsaved, *self._media.values())]
         if self._is_full and missing:
             self._events = Events(self._run.tensorboard, min(missing))
@@ -276,6 +257,10 @@ class Monitor:
         self._unsaved.clear()
         self._media.clear()
         self._is_full = False
+
+    def _require_folder(self) -> None:
+        if self._run.lock.is_lost:  # what is there by now may be another training's
+            raise FileNotFoundError(errno.ENOENT, "the run's folder is gone", str(self._run.path))
 
     def _append(self) -> None:
         """The lines that are missing in metrics.jsonl, all of them or none."""
@@ -313,7 +298,7 @@ class Monitor:
         if self._is_main:
             self._lines.append(json.dumps(line, allow_nan=False) + "\n")
             with self._unless_full():
-                self._append()
+                self._save()
         self.say(
             f"iteration {iteration}, epoch {epoch}: ST {result.st['total']:.4f} (ESR "
             f"{result.st['esr']:.4f}), WT {result.wt['total']:.4f}{', the best so far' * best}"

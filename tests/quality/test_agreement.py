@@ -22,6 +22,7 @@ from sptmod_dist.capture.music import find_music
 from sptmod_dist.quality.agreement import Course, believed
 from sptmod_dist.quality.take_check import TakeReport, check_take
 
+CLIPS = {file.path.stem: file.path for file in find_music(None)}
 PAIR = Course(0.0, ((6.0 * RATE, 300), (13.0 * RATE, -300)))
 
 
@@ -43,6 +44,13 @@ def test_steady_tones_without_markers_are_doubted_and_their_delay_is_found(
     assert "sptmod-dist stimulus" in report.of("doubt")[0].remedy
 
 
+def test_a_stray_window_or_two_refuse_no_piano() -> None:
+    whole, rate = audio.read(CLIPS["ambi_piano"])
+    dry = np.tile(whole[0], 2)[: 12 * rate]
+    report = check(dry, noisy(delayed(compress(dry, rate), 17.5), -70), rate)
+    assert report.verdict == "doubtful" and report.latency == pytest.approx(17.5, abs=3)
+
+
 @pytest.mark.parametrize("partials", [1, 2])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_other_tones_are_still_refused(seed: int, partials: int) -> None:
@@ -57,8 +65,7 @@ def test_other_tones_are_still_refused(seed: int, partials: int) -> None:
 def test_resonant_filters_of_music_lose_no_samples_and_have_no_drift(
     clip: str, hertz: int, kind: str
 ) -> None:
-    music = {file.path.stem: file.path for file in find_music(None)}
-    whole, rate = audio.read(music[clip])
+    whole, rate = audio.read(CLIPS[clip])
     band = (hertz / 1.2, hertz * 1.2) if kind == "bandpass" else hertz
     peak = kind == "peak"
     made = signal.iirpeak(hertz, 8, rate) if peak else signal.butter(2, band, kind, fs=rate)
@@ -100,3 +107,19 @@ def test_a_drift_through_a_filter_is_told() -> None:
     late = signal.lfilter(b, a, delayed(compressed(False), 100))
     report = check(dry_of(False), noisy(on_another_clock(late, 20)))
     assert report.drift_ppm == pytest.approx(20, abs=3) and report.verdict == "unfit"
+
+
+@pytest.mark.parametrize(("clip", "lost", "times"), [
+    ("loop_mika", 8, 4), ("loop_mika", 1, 20), ("loop_mika", 64, 20), ("ambi_lunar_land", 8, 4),
+    ("ambi_lunar_land", 64, 4), ("ambi_lunar_land", 64, 20), ("bass_voxy_c", 8, 4),
+])  # fmt: skip
+def test_a_take_that_lost_samples_many_times_is_never_sound(
+    clip: str, lost: int, times: int
+) -> None:
+    """Also where the windows are too few to tell each loss."""
+    whole, rate = audio.read(CLIPS[clip])
+    dry = whole[0]
+    places = np.linspace(0.5, len(dry) / rate - 0.5, times) * rate
+    gone = np.concatenate([np.arange(lost) + int(place) for place in places])
+    late = noisy(delayed(compress(dry, rate), 17.5), -70)
+    assert check(dry, np.delete(late, gone), rate).verdict == "unfit"

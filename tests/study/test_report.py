@@ -169,6 +169,14 @@ def test_other_keys_of_the_grid_have_tables_and_boxes_of_their_own(
     assert boxes == {f"{size}, N 1, B 16, L 64": [0.5, 0.5, 0.5] for size in (4, 5)}
 
 
+def test_the_scale_of_colours_has_numbers_like_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure))
+    figures.heat_map(Path("x"), "x", {"x": {(1, 2, 64): 176.4, (1, 2, 128): 177.28}}, 2)
+    labels = [label.get_text() for label in drawn[0].axes[-1].get_yticklabels()]
+    assert labels == ["176.40", "176.62", "176.84", "177.06", "177.28"]
+
+
 def test_failed_and_damaged_trainings_are_left_out(tmp_path: Path, boxes: dict[str, Any]) -> None:
     study, trainings = made(tmp_path)
     folder = StudyFolder(study)

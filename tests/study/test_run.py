@@ -167,7 +167,7 @@ def test_a_signal_stops_after_checkpoints_and_says_so(tmp_path: Path) -> None:
     deadline = time.monotonic() + 90
     while len(list(runs.glob("*/metrics.jsonl"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
-    process.send_signal(signal.SIGUSR1)
+    process.send_signal(signal.SIGUSR2)  # SIGUSR1, which SLURM sends, comes in tests/slurm
     assert process.wait(60) == 85
     found = status(study)
     assert {entry["state"] for entry in found.values()} == {"begun"}

@@ -603,3 +603,22 @@ def test_a_run_that_somebody_removed_goes_on_in_a_folder_of_its_own(toy, monkeyp
     assert train(toy_config(toy, name="removed")) == 0
     assert run.is_run and run.summary() is not None and not run.lock.in_use
     assert_same_end(toy, "whole", "removed")
+
+
+def test_a_run_that_another_has_taken_the_place_of_ends_and_touches_nothing(toy, monkeypatch):
+    learn, run = Trainer._learn, RunFolder(toy / "runs" / "taken")
+    other = RunFolder(run.path)
+
+    def learning(self, group):
+        if self.progress.iteration == 9:
+            shutil.rmtree(run.path)
+            other.claim(resuming=False, overwrite=False)
+            other.prepare("name: other", resuming=False)
+        return learn(self, group)
+
+    monkeypatch.setattr(Trainer, "_learn", learning)
+    with pytest.raises(UserError, match="written by another training"):
+        train(toy_config(toy, name="taken"))
+    names = sorted(path.name for path in run.path.rglob("*") if path.is_file())
+    assert names == [".lock", "config.yaml"] and other.lock.in_use
+    other.lock.release()
