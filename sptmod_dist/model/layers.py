@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sptmod_dist.model.wide_conv import LONG, wide_conv
+
 
 def without_autocast(like: Tensor) -> AbstractContextManager[object]:
     """Where autocast is on for the device of `like`, switch it off: inputs' dtypes then decide."""
@@ -110,4 +112,12 @@ class CausalConv(nn.Module):
             x = torch.cat([tail.to(x.dtype), x], dim=-1)
         # A copy: a view would keep the whole signal alive for the sake of a few samples.
         next_tail = last(x, self.consumed).to(self.conv.weight.dtype, copy=True)
-        return self.conv(x), next_tail
+        return self._convolve(x), next_tail
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        conv = self.conv
+        is_long = conv.kernel_size[0] >= LONG and conv.dilation[0] == 1
+        if x.device.type != "cpu" or not is_long or torch.is_autocast_enabled("cpu"):
+            return conv(x)
+        assert conv.bias is not None
+        return wide_conv(x, conv.weight, conv.bias)

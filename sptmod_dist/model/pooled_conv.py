@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv1d, pad, prelu
 
+from sptmod_dist.model.wide_conv import narrow, widen
+
 SHARE = 8
 """Neighbouring outputs of a convolution that are computed as channels of one."""
 CACHED = 1 << 18
@@ -82,16 +84,11 @@ class _Shape:
 
     def widen(self, weight: Tensor) -> Tensor:
         """The kernels of neighbouring outputs as channels: [groups * pooling * c, c_in, wide]."""
-        ends = range(0, self.hop, self.stride)
-        return torch.cat([pad(weight, (end, self.hop - self.stride - end)) for end in ends])
+        return widen(weight, self.stride, self.groups * self.pooling)
 
     def narrow(self, wide: Tensor) -> Tensor:
         """A gradient of the wide kernels as that of the kernel."""
-        rows = wide.unflatten(0, (-1, self.channels))
-        ends = range(0, self.hop, self.stride)
-        return torch.stack(
-            [row[..., end : end + self.kernel] for row, end in zip(rows, ends, strict=True)]
-        ).sum(0)
+        return narrow(wide, self.kernel, self.stride, self.groups * self.pooling)
 
     def split(self, wide: Tensor) -> Tensor:
         """Wide channels [B, groups * pooling * c, m] by their meaning: a view [B, groups, pooling,
