@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-AT_ONCE := --numprocesses 2 --dist loadgroup
+AT_ONCE := --numprocesses 2 --dist loadfile
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed

@@ -180,7 +180,8 @@ def _open(path: str | Path) -> soundfile.SoundFile:
         raise UserError(f"{path} is an empty file (0 bytes); give an audio file (WAV, FLAC, …).")
     try:
         file = soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, OSError, TypeError) as error:  # TypeError: headerless .raw
+    # TypeError: headerless .raw; UnicodeEncodeError: a name that is no text
+    except (soundfile.LibsndfileError, OSError, TypeError, UnicodeEncodeError) as error:
         raise UserError(
             f"{path} cannot be read as audio ({_reason(error)}); "
             "give a WAV, FLAC or other file that libsndfile reads."

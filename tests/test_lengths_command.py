@@ -69,7 +69,7 @@ def test_the_table_is_the_plan(preset, capsys, undrawn):
 
 
 def test_every_shipped_config_has_a_table_of_its_own_settings(capsys, undrawn):
-    for config in sorted(CONFIGS.glob("*.yaml")):
+    for config in sorted(set(CONFIGS.glob("*.yaml")) - set(CONFIGS.glob("study_*"))):
         assert cli.main(["lengths", str(config)]) == 0
         assert capsys.readouterr().out.startswith(f"{config.stem}: ")
     one = [str(CONFIGS / "sptmod25.yaml"), "--lengths", "[4096]"]

@@ -239,6 +239,17 @@ def exact(value: Setting) -> str:
     return value if isinstance(value, str) else repr(float(value)).removesuffix(".0")
 
 
+def read_settings(
+    controls: Sequence[Control], settings: Mapping[str, Setting]
+) -> dict[str, Setting]:
+    """Settings whose texts are read as their controls read them; of no control of these, as is."""
+    known = {control.name: control for control in controls}
+    return {
+        name: known[name].read(value) if name in known and isinstance(value, str) else value
+        for name, value in settings.items()
+    }
+
+
 def normalised_vector(controls: Sequence[Control], settings: Mapping[str, Setting]) -> list[float]:
     """The vector that a model sees, in the order of `controls`, each value from 0 to 1.
 

@@ -33,8 +33,8 @@ def check_heard(path: Path, samples: np.ndarray) -> None:
         raise UserError(f"{path} is silent; check the recording.")
 
 
-def check_clean(path: Path, samples: np.ndarray, rate: int, may_clip: bool = False) -> None:
-    """Refuse NaN, infinity and (unless it may be) clipping, and say where.
+def check_finite(path: Path, samples: np.ndarray, rate: int) -> None:
+    """Refuse NaN and infinity, and say where.
 
     Shape:
         samples `[C, T]`
@@ -43,12 +43,6 @@ def check_clean(path: Path, samples: np.ndarray, rate: int, may_clip: bool = Fal
     if bad.size:
         raise UserError(
             f"{path} holds a NaN or infinite sample at {bad[0] / rate:.3f} s; export it again."
-        )
-    clipped = None if may_clip else first_clipping(samples)
-    if clipped is not None:
-        raise UserError(
-            f"{path} is clipped at {clipped / rate:.3f} s; record it again at a lower level, or "
-            "add may_clip: true to the manifest where the device itself does it."
         )
 
 

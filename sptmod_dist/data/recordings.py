@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from reprlib import repr as brief
@@ -34,7 +35,7 @@ from sptmod_dist import audio
 from sptmod_dist.data.controls import Control, Setting, normalised_vector, unique_controls
 from sptmod_dist.data.documents import check_keys
 from sptmod_dist.data.item_tables import read_table, write_table
-from sptmod_dist.data.recording_checks import check_clean, check_fits, check_heard
+from sptmod_dist.data.recording_checks import check_finite, check_fits, check_heard, first_clipping
 from sptmod_dist.errors import UserError
 from sptmod_dist.files import atomic_write
 from sptmod_dist.yaml_files import dump, read_mapping
@@ -150,14 +151,24 @@ class Recording:
     vector: list[float]
 
 
-def load_item(manifest: Manifest, item: Item) -> Recording:
+def load_item(
+    manifest: Manifest, item: Item, clipped: Callable[[Path, float], object] | None = None
+) -> Recording:
     """Read an item's audio, check it, and remove the output's DC offset.
+
+    Args:
+        manifest: that lists the item.
+        item: which.
+        clipped: is told the file and the second of a clipping that may not be, in place of a
+            refusal: what is only measured need not be perfect.
 
     Raises:
         UserError: a file that cannot be read, another rate than the manifest's, lengths or channels
             that differ, a NaN or infinite sample, clipping, or silence.
     """
-    dry, wet = _load(manifest, item.input), _load(manifest, item.output, manifest.may_clip)
+    clipped = clipped or _refuse_clipping
+    dry = _load(manifest, item.input, clipped)
+    wet = _load(manifest, item.output, None if manifest.may_clip else clipped)
     if dry.shape[0] != wet.shape[0]:
         raise UserError(
             f"{item.output} has {wet.shape[0]} channels and its input {item.input} has "
@@ -168,13 +179,22 @@ def load_item(manifest: Manifest, item: Item) -> Recording:
     wet = audio.remove_dc(wet)
     check_heard(item.output, wet)
     if item.sidechain is not None:
-        key = _load(manifest, item.sidechain)
+        key = _load(manifest, item.sidechain, clipped)
         check_fits(item.sidechain, key, item.input, dry)
         dry = np.concatenate([dry, key])  # [C+S, T]
     return Recording(dry, wet, normalised_vector(manifest.controls, item.settings))
 
 
-def _load(manifest: Manifest, path: Path, may_clip: bool = False) -> np.ndarray:
+def _refuse_clipping(path: Path, seconds: float) -> None:
+    raise UserError(
+        f"{path} is clipped at {seconds:.3f} s; record it again at a lower level, or add may_clip: "
+        "true to the manifest where the device itself does it."
+    )
+
+
+def _load(
+    manifest: Manifest, path: Path, clipped: Callable[[Path, float], object] | None
+) -> np.ndarray:
     rate = audio.info(path).rate
     if rate != manifest.sample_rate:
         raise UserError(
@@ -182,7 +202,9 @@ def _load(manifest: Manifest, path: Path, may_clip: bool = False) -> np.ndarray:
             f"{manifest.sample_rate} Hz; resample the file or correct the manifest."
         )
     samples, _ = audio.read(path)
-    check_clean(path, samples, rate, may_clip)
+    check_finite(path, samples, rate)
+    if clipped and (first := first_clipping(samples)) is not None:
+        clipped(path, first / rate)
     return samples
 
 

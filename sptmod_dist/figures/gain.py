@@ -68,7 +68,7 @@ def draw_gain(axes: Axes, seconds: np.ndarray, gains: Mapping[str, np.ndarray]) 
         else:
             axes.plot(seconds, gain, color=f"C{number - 1}", linewidth=1.8, label=name)
     axes.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
-    if len(seconds):
+    if len(seconds) > 1:
         axes.set_xlim(float(seconds[0]), float(seconds[-1]))
     axes.set_ylim(*_limits(list(gains.values())))
     axes.set(xlabel="seconds", ylabel="gain, dB")

@@ -56,8 +56,9 @@ def fill(axes: Axes, curves: Mapping[str, CurvePair], names: str = "") -> None:
     axes.axline((0, 0), slope=1, color="0.75", linewidth=1.5, linestyle=":", label="unchanged")
     shown = _spread(list(curves))
     for number, setting in enumerate(shown):
-        axes.plot(*curves[setting].target, color=f"C{number}", **_DEVICE)
-        axes.plot(*curves[setting].model, color=f"C{number}", **_MODEL)
+        for curve, style in zip(curves[setting], (_DEVICE, _MODEL), strict=True):
+            marker = "o" if len(curve.input_db) == 1 else None  # one level makes no line
+            axes.plot(*curve, color=f"C{number}", marker=marker, **style)
     _describe(axes, len(shown), len(curves))
     handles = list(_legend(axes, shown))
     size = 12 if len(handles) < 8 else 10.5

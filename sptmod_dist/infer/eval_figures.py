@@ -18,7 +18,7 @@ from sptmod_dist.infer.eval_folder import safe_name
 from sptmod_dist.infer.eval_measures import Levels
 from sptmod_dist.infer.eval_names import short, written
 from sptmod_dist.infer.evaluation import LEVELS, Evaluation, ItemResult, chosen, in_words
-from sptmod_dist.metrics import FRAME_SECONDS, gain_of_levels, level_curve
+from sptmod_dist.metrics import FRAME_SECONDS, frame_samples, gain_of_levels, level_curve
 
 LEVEL_CURVE = "level_curve.png"
 STRETCH_SECONDS = 4.0
@@ -42,10 +42,16 @@ def draw_figures(
     captions = {LEVEL_CURVE: "Output level over input level: the device and the model"}
     for name, item in _shown(evaluation.worst_first).items():
         captions[f"gain-{name}.png"] = _draw_gain(
-            folder / f"gain-{name}.png", f"the {name} item", item, levels[item.id]
+            folder / f"gain-{name}.png",
+            f"the {name} item",
+            item,
+            levels[item.id],
+            frame_samples(evaluation.sample_rate) / evaluation.sample_rate,
         )
-    for control in evaluation.controls:
+    for number, control in enumerate(evaluation.controls, 1):
         name = f"error-{safe_name(control.name)}.png"
+        if name in captions:  # of two names that differ in what no file's name can hold
+            name = f"error-{number}-{safe_name(control.name)}.png"
         _draw_errors(folder / name, control, evaluation.items)
         captions[name] = f"Errors against {control.name}: a dot an item, lines for their means"
     return captions
@@ -86,11 +92,12 @@ def _shown(worst_first: Sequence[ItemResult]) -> dict[str, ItemResult]:
     return {name: worst_first[at] for name, at in places.items() if first[at] == name}
 
 
-def _draw_gain(path: Path, which: str, item: ItemResult, levels: Levels) -> str:
-    """Draw the gain of an item where the device's moves most; returns the caption."""
+def _draw_gain(path: Path, which: str, item: ItemResult, levels: Levels, frame: float) -> str:
+    """Draw the gain of an item where the device's moves most, by frames of so many seconds; returns
+    the caption."""
     device, model = (gain_of_levels(levels.input, out) for out in (levels.target, levels.model))
     part = _liveliest(device)
-    seconds = (np.arange(len(device)) + 0.5) * FRAME_SECONDS
+    seconds = (np.arange(len(device)) + 0.5) * frame
     error = written(item.figures["model"]["gain_error_db"], 2)
     title = f"{which}: {_short(item.id)}, gain error {error} dB"
     gains = {"device": device[part], "model": model[part]}

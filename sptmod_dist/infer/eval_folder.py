@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sptmod_dist.errors import UserError
-from sptmod_dist.files import fsync_dir, fsync_file
+from sptmod_dist.files import atomic_write, fsync_dir, fsync_file
 
 JSON_NAME = "evaluation.json"
 _FORMATS = re.compile(r"sptmod-evaluation-\d+")
@@ -37,11 +37,14 @@ def evaluation_folder(out: Path, names: Iterable[str]) -> Iterator[Path]:
     Raises:
         UserError: `out` is a file, or has a foreign file of such a name.
     """
+    out = out.resolve()  # of a link, what it leads to
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: give a folder with --out")
     _check_free(out, names)
     out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    # Files move within a disk alone, and another may be mounted there.
+    is_mounted = out.is_dir() and out.stat().st_dev != out.parent.stat().st_dev
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out if is_mounted else out.parent))
     try:
         yield work
         _publish(work, out)
@@ -56,11 +59,23 @@ def _publish(work: Path, out: Path) -> None:
     for name in new:
         fsync_file(work / name)
     out.mkdir(exist_ok=True)
+    _announce(out, earlier.union(new))
     for name in sorted(new, key=lambda name: name == JSON_NAME):  # which says what there is
         os.replace(work / name, out / name)
     for name in earlier - set(new):
         (out / name).unlink(missing_ok=True)
     fsync_dir(out)
+
+
+def _announce(out: Path, names: Iterable[str]) -> None:
+    """Say that all of these are an evaluation's, before they come: a kill may come between them."""
+    try:
+        report = json.loads((out / JSON_NAME).read_text(encoding="utf-8"))
+    except OSError:
+        report = {"format": "sptmod-evaluation-0"}  # nothing has been measured here
+    report["files"] = sorted(names)
+    with atomic_write(out / JSON_NAME) as path:
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def _check_free(out: Path, names: Iterable[str]) -> None:

@@ -40,6 +40,10 @@ class Subjects(Protocol):
         """Of a set of shards."""
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What a reader of the figures must know of the recordings, a sentence each."""
+
+    @property
     def subjects(self) -> Sequence[Subject]:
         """All items, in order."""
 
@@ -62,6 +66,8 @@ class ShardItems:
     Raises:
         UserError: no such set, or one that was made for another model, or of pieces.
     """
+
+    notes = ()  # recordings were checked when the shards were made
 
     def __init__(self, model: Model, run: Path, shards: str | Path | None) -> None:
         where, data = shards or _own_test_set(model, run), model.config.data

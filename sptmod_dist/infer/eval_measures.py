@@ -110,7 +110,7 @@ class _Device:
         self.energies = Energies.of(self.target, rate)
         self._gain = gain_of_levels(self.input_levels, self.levels)
         self._loudness = loudness(self.target, rate)
-        self._steps = find_tone_steps(self.input, rate)
+        self._steps = find_tone_steps(self.steering, rate)
         self._answers = answers(self._steps, self.input, self.target, rate)
 
     def compare(self, audio: np.ndarray, whole: Mapping[str, float] | None = None) -> Way:
@@ -130,6 +130,7 @@ class _Device:
             "gain_error_p95_db": gain.p95 if gain else None,
             "attack_error_ms": timing.attack_ms,
             "release_error_ms": timing.release_ms,
+            "steps_missed": timing.missed,
             "lufs_difference": loudness_difference(loudness(audio, self._rate), self._loudness),
         }
 

@@ -47,6 +47,7 @@ FIGURES = {
     "gain_error_p95_db": Figure("gain error, 95 %", 2, "dB"),
     "attack_error_ms": Figure("attack error", 2, "ms"),
     "release_error_ms": Figure("release error", 2, "ms"),
+    "steps_missed": Figure("steps missed, share", 2),
     "lufs_difference": Figure("loudness difference", 2, "LU"),
 }
 """Of each item, each way."""

@@ -64,6 +64,8 @@ def _lines(evaluation: Evaluation, figures: Mapping[str, str]) -> Iterator[str]:
     yield ""
     yield f"{esr_in_words(evaluation)}. {_sentence(windows_in_words(evaluation))}"
     yield ""
+    for note in evaluation.notes:
+        yield from [f"Note: {_plain(note)}.", ""]
     yield from table([("", *WAY_TITLES.values()), *summary_rows(evaluation)])
     yield ""
     yield pooled_note(evaluation) + _MEANING
@@ -80,7 +82,8 @@ def _lines(evaluation: Evaluation, figures: Mapping[str, str]) -> Iterator[str]:
 _MEANING = (
     " The gain is the level of the output over that of the input in frames of 10 ms whose input is "
     "audible. Attack and release errors are differences of the time to 63 % of the way, on tones "
-    "that step. \"-\": there is nothing to measure it on."
+    "that step; steps missed are those at which the device's gain moves and the model's does not. "
+    "\"-\": there is nothing to measure it on."
 )
 
 

@@ -42,6 +42,7 @@ def summary(evaluation: Evaluation) -> str:
             *lines,
             f"worst of {len(evaluation.items)} items, by their loss:",
             *worst,
+            *(f"note: {note}" for note in evaluation.notes),
             f"checkpoint {evaluation.checkpoint}; report, figures and audio in {evaluation.folder}",
         ]
     )

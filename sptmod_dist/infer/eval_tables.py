@@ -46,6 +46,7 @@ def write_json(path: Path, evaluation: Evaluation, files: Sequence[str]) -> None
         "format": FORMAT,
         "version": __version__,
         "evaluated": evaluation.source,
+        "notes": list(evaluation.notes),
         "checkpoint": evaluation.checkpoint,
         "set_fingerprint": evaluation.fingerprint,
         "sample_rate": evaluation.sample_rate,

@@ -91,6 +91,7 @@ def evaluate_items(model: Model, subjects: Subjects, out: Path) -> Evaluation:
             model.sample_rate,
             model.controls,
             aliasing,
+            tuple(subjects.notes),
         )
         captions = draw_figures(folder, evaluation, levels)
         write_report(folder / REPORT, evaluation, captions)
@@ -112,6 +113,11 @@ def _over_items(
         recording = subjects.read(number)
         streamed = _stream(model, recording)
         prediction = streamed[0].float().numpy()
+        if not np.isfinite(prediction).all():
+            raise UserError(
+                f"the model's output for item '{subject.id}' is not finite, so there is nothing to "
+                "measure: take another checkpoint or run"
+            )
         if subject.id == example:
             _write_example(folder, subject.id, recording, prediction, model.sample_rate)
         windows = windowed.measure(recording, streamed)

@@ -86,7 +86,7 @@ class ItemResult:
 
     @property
     def error(self) -> float:
-        """What items are ranked by: the loss; the ESR where none of them has a loss."""
+        """The loss; the ESR where the item is too short for one."""
         return self.loss.get("total", self.errors.esr["model"])
 
 
@@ -119,6 +119,8 @@ class Evaluation:
     sample_rate: int = 44_100
     controls: tuple[Control, ...] = ()
     aliasing: tuple[Aliasing, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader must know of the recordings, a sentence each."""
 
     @property
     def listening(self) -> tuple[ItemResult, ...]:
@@ -137,8 +139,13 @@ class Evaluation:
 
     @property
     def worst_first(self) -> tuple[ItemResult, ...]:
-        """All items by their loss."""
-        return tuple(sorted(self.items, key=lambda item: -_sortable(item.error)))
+        """All items by their loss; by their ESR where one of them is too short for a loss."""
+        by_loss = all(item.loss for item in self.items)
+
+        def error(item: ItemResult) -> float:
+            return _sortable(item.loss["total"] if by_loss else item.errors.esr["model"])
+
+        return tuple(sorted(self.items, key=lambda item: -error(item)))
 
     @property
     def worst_aliasing_db(self) -> float | None:

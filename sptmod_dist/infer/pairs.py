@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from sptmod_dist import audio
-from sptmod_dist.data.controls import Setting, normalised_vector
+from sptmod_dist.data.controls import Setting, normalised_vector, read_settings
 from sptmod_dist.data.recordings import Item, Manifest, load_item
 from sptmod_dist.data.shards import Sequence as Audio
 from sptmod_dist.errors import UserError
@@ -31,7 +31,8 @@ class Pairs:
     """The pairs of a folder or a manifest, for one model.
 
     Of a manifest whose items have splits, those of the split test serve: a model is not measured
-    on what it learned. Headers are checked at once, samples when an item is read.
+    on what it learned. Everything is read once at the start, so that a bad file at the end does
+    not cost the work before it; what is clipped is noted and measured as it is.
 
     Args:
         model: whose rate, channels and controls the pairs must have.
@@ -40,7 +41,8 @@ class Pairs:
 
     Raises:
         UserError: no pairs, a file without its other half, another rate, other channels, lengths
-            that differ, or settings that are missing, unknown or out of range.
+            that differ, samples that are not finite, silence, or settings that are missing,
+            unknown or out of range.
     """
 
     fingerprint = None
@@ -59,10 +61,18 @@ class Pairs:
         self._vectors = [self._vector(subject) for subject in self.subjects]
         for item in self._items:
             _check_headers(model, item)
+        clipped: dict[Path, float] = {}  # a file may serve many items
+        for item in self._items:
+            load_item(self._manifest, item, clipped.setdefault)
+        self.notes = tuple(
+            f"{path.name} is flat at full scale at {seconds:.3f} s: unless the device does that, "
+            "these are figures of a clipped recording"
+            for path, seconds in clipped.items()
+        )
 
     def read(self, number: int) -> Audio:
-        """One pair, checked as recordings are, without the output's DC offset."""
-        recording = load_item(self._manifest, self._items[number])
+        """One pair without the output's DC offset."""
+        recording = load_item(self._manifest, self._items[number], lambda *_: None)
         return Audio(recording.input, recording.output, self._vectors[number])
 
     def _vector(self, subject: Subject) -> np.ndarray:
@@ -79,14 +89,12 @@ def with_defaults(model: Model, settings: Mapping[str, Setting]) -> dict[str, Se
         UserError: a control without a setting and a default, an unknown one, a value out of range.
     """
     defaults = {c.name: c.default for c in model.controls if c.default is not None}
-    given: dict[str, Setting] = {**defaults, **settings}
+    given = defaults | read_settings(model.controls, settings)
     for control in model.controls:
         if control.name not in given:
             raise UserError(
                 f"control '{control.name}' has no default: give --control {control.name}=VALUE"
             )
-        value = given[control.name]
-        given[control.name] = control.read(value) if isinstance(value, str) else value
     normalised_vector(model.controls, given)  # refuses what is unknown or out of range
     return {control.name: control.setting(given[control.name]) for control in model.controls}
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from sptmod_dist.audio import AudioInfo, info, read_blocks, resample_blocks, write_blocks
-from sptmod_dist.data.controls import Setting, normalised_vector
+from sptmod_dist.data.controls import Setting, normalised_vector, read_settings
 from sptmod_dist.errors import UserError
 from sptmod_dist.infer.load import Model, load_model
 from sptmod_dist.infer.stream import stream_blocks
@@ -83,7 +83,8 @@ def render(
         run: the run's folder.
         source: audio of any length and rate, with as many channels as the model has.
         target: `.wav` or `.flac`.
-        settings: a value for each of the model's controls, in its own unit; none for a snapshot.
+        settings: a value for each of the model's controls, in its own unit, texts as people type
+            them among them; none for a snapshot.
         sidechain: what steers the effect, where the model has a sidechain: as long as the source.
         overwrite: replace a target that exists.
         checkpoint: which of the run's.
@@ -105,7 +106,7 @@ def render_with(
     """The same with a model at hand; a target that exists is replaced."""
     started = time.perf_counter()
     audio = info(source)
-    vector = normalised_vector(model.controls, settings)
+    vector = normalised_vector(model.controls, read_settings(model.controls, settings))
     _check_channels(model, source, audio, sidechain)
     subtype = _subtype(audio, target)
     blocks = _rendered(model, source, audio, sidechain, vector)

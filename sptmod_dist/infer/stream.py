@@ -82,10 +82,19 @@ class Stream:
 
         Args:
             x: full scale is 1; the sidechain's channels come after the audio's. One row serves
-                every row of the controls.
+                every row of the controls. A NaN or infinite sample stays in the state, and all
+                that follows is NaN, until `reset`.
 
-        Shape: x [1 or B, C + S, n] -> [B, C, n], on the device of x.
+        Shape: x [1 or B, C + S, n] -> [B, C, n], on the device of x; all blocks of one stream have
+        as many rows.
+
+        Raises:
+            ValueError: other rows or channels.
         """
+        channels, rows = self._effect.config.signal_channels, len(self._controls)
+        fits = len(x) == rows or len(x) == 1 == len(self._waiting)
+        if x.ndim != 3 or x.shape[1] != channels or not fits:
+            raise ValueError(f"x is {tuple(x.shape)}; it must be ({rows}, {channels}, n)")
         n, frame = x.shape[-1], self._effect.config.frame
         new = x.to(self._like)
         signal = torch.cat([self._waiting.expand(len(new), -1, -1), new], dim=-1)

@@ -15,6 +15,7 @@ from sptmod_dist.metrics.levels import (
     LEAST_FRAMES,
     LevelCurve,
     frame_levels,
+    frame_samples,
     gain_curve,
     gain_of_levels,
     level_curve,
@@ -30,6 +31,7 @@ from sptmod_dist.metrics.weighting import (
 
 __all__ = [
     "FRAME_SECONDS",
+    "frame_samples",
     "LEAST_FRAMES",
     "Answer",
     "GainError",

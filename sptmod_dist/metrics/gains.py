@@ -19,7 +19,8 @@ class GainError(NamedTuple):
 
 
 def gain_error(gain: np.ndarray, target: np.ndarray) -> GainError | None:
-    """Compare two gains over time; None where the input is nowhere audible.
+    """Compare two gains over time; None where the input is nowhere audible, NaN where a model's
+    output is no number.
 
     Args:
         gain: of a model, by `gain_curve`.
@@ -27,8 +28,8 @@ def gain_error(gain: np.ndarray, target: np.ndarray) -> GainError | None:
 
     Shape: [K] twice.
     """
-    error = np.abs(gain - target)
-    error = error[np.isfinite(error)]
-    if not error.size:
+    heard = np.isfinite(target)
+    if not heard.any():
         return None
+    error = np.abs(gain[heard] - target[heard])
     return GainError(float(error.mean()), float(np.percentile(error, 95)))

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 FRAME_SECONDS = 0.01
 """Length of the frames whose levels are compared: 10 ms, ten periods of the 1 kHz steps."""
 
+
 LOWEST_DB = -70.0
 """Input levels below this have no place in a level curve: silence has no gain."""
 
@@ -33,6 +34,11 @@ class LevelCurve(NamedTuple):
     output_db: np.ndarray
 
 
+def frame_samples(rate: int) -> int:
+    """Samples of a frame: 10 ms, as nearly as whole samples can be."""
+    return max(1, round(FRAME_SECONDS * rate))
+
+
 def frame_levels(audio: ArrayLike, sample_rate: int) -> np.ndarray:
     """RMS over all channels of each whole frame of 10 ms, in dB of full scale; -200 for silence.
 
@@ -43,7 +49,7 @@ def frame_levels(audio: ArrayLike, sample_rate: int) -> np.ndarray:
     x = np.asarray(audio)
     if x.ndim != 2:
         raise ValueError(f"audio {x.shape} must be [C, T]")
-    frame = max(1, round(FRAME_SECONDS * sample_rate))
+    frame = frame_samples(sample_rate)
     frames = x[:, : x.shape[1] // frame * frame].reshape(x.shape[0], -1, frame)
     power = np.einsum("ckn,ckn->k", frames, frames, dtype=np.float64, casting="safe")
     return 10 * np.log10(np.maximum(power / (x.shape[0] * frame), 1e-20))

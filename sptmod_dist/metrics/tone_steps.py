@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from sptmod_dist.metrics.levels import AUDIBLE_DB, FRAME_SECONDS, frame_levels
+from sptmod_dist.metrics.levels import AUDIBLE_DB, FRAME_SECONDS, frame_levels, frame_samples
 
 STEADY_SECONDS = 0.1
 """So long a level holds before a step and after it."""
@@ -100,7 +100,7 @@ def _step(
     change = float(np.median(ends[1]) - np.median(ends[0]))
     if abs(change) < LEAST_STEP_DB or max(map(np.ptp, ends)) > _DRIFT_DB:
         return None
-    frame = _frame(rate)
+    frame = frame_samples(rate)
     window = _whole_periods(audio[:, before[0] * frame : before[1] * frame], rate)
     if window is None:
         return None
@@ -135,8 +135,4 @@ def _whole_periods(audio: np.ndarray, rate: int) -> int | None:
     bend = min(lower - 2 * top + upper, -1e-9)
     hertz = (peak + 0.5 * (lower - upper) / bend) * rate / len(channel)
     window = round(max(1, round(WINDOW_SECONDS * hertz)) * rate / hertz)
-    return window if window <= _LONGEST_WINDOW * _frame(rate) else None
-
-
-def _frame(rate: int) -> int:
-    return max(1, round(FRAME_SECONDS * rate))
+    return window if window <= _LONGEST_WINDOW * frame_samples(rate) else None

@@ -23,12 +23,15 @@ ACTIONS = {
 
 
 def parser() -> ArgumentParser:
-    """Options of `slurm`."""
-    found = plain_parser("slurm")
-    actions = found.add_subcommands(required=False)
+    """Options of `slurm`, which are its actions': see `add_actions`."""
+    return plain_parser("slurm")
+
+
+def add_actions(parser: ArgumentParser) -> None:
+    """The actions, for help and completion."""
+    actions = parser.add_subcommands(required=False)
     for name, text in ACTIONS.items():
         actions.add_subcommand(name, _parser(name), help=text)
-    return found
 
 
 def run(argv: Sequence[str]) -> int:
@@ -38,7 +41,9 @@ def run(argv: Sequence[str]) -> int:
         UserError: options, site file or settings are wrong, or SLURM refuses the job.
     """
     if not argv or argv[0] in ("-h", "--help"):
-        parser().print_help()
+        whole = parser()
+        add_actions(whole)
+        whole.print_help()
         return 0 if argv else 2
     name, *rest = argv
     if name not in ACTIONS:

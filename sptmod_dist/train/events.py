@@ -53,8 +53,14 @@ class Events:
             fsync_file(path)
 
     def close(self) -> None:
-        """Write no more."""
-        self._writer.close()
+        """Write no more, and nothing later: a thread that goes on would write behind the back of
+        the file that comes next.
+
+        Raises:
+            OSError: the disk does not take all of it.
+        """
+        writer: Any = self._writer.file_writer
+        writer.close()  # ends the thread first, whatever the disk says
 
 
 def _put_before(folder: Path, now: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sptmod_dist.data.controls import shown
 from sptmod_dist.data.shard_index import Item
-from sptmod_dist.metrics.levels import FRAME_SECONDS
+from sptmod_dist.metrics.levels import frame_samples
 
 
 class Moment(NamedTuple):
@@ -46,7 +46,7 @@ def busiest(gain: np.ndarray, samples: int, rate: int, seconds: float) -> Moment
 
     Shape: gain [K].
     """
-    frame, length = max(1, round(FRAME_SECONDS * rate)), min(samples, round(seconds * rate))
+    frame, length = frame_samples(rate), min(samples, round(seconds * rate))
     change = np.nan_to_num(np.abs(np.diff(gain)))  # NaN: inaudible
     window = min(max(1, length // frame), len(change))
     sums = np.concatenate([[0.0], np.cumsum(change)])

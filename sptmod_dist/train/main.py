@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -277,4 +278,5 @@ def _in_words(summary: dict[str, Any]) -> str:
 
 def _say(engine: Engine, message: str) -> None:
     if engine.is_main:
-        print(f"sptmod-dist: {message}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # a terminal that is gone is no reason to fail
+            print(f"sptmod-dist: {message}", file=sys.stderr, flush=True)

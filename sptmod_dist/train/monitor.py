@@ -97,6 +97,7 @@ class Monitor:
         self._speed_at = iteration
         self._last = (0.0, 0.0, 0.0)
         self._unsaved: list[tuple[int, dict[str, float]]] = []  # since the last flush
+        self._latest: list[tuple[int, dict[str, float]]] = []  # flushed, of the last iteration
         self._media: dict[str, tuple[int, Summary]] = {}  # the same, the latest under each tag
         self._lines: list[str] = []  # of metrics.jsonl, that are not
         self._is_full = False
@@ -160,7 +161,8 @@ class Monitor:
         """A line for the user, above the bar, and for this rank's log."""
         logger.info(message)
         if self._is_main:
-            self._bar.write(message, file=sys.stderr)
+            with suppress(OSError):  # a terminal that is gone, a full disk behind a pipe
+                self._bar.write(message, file=sys.stderr)
 
     def group(self, iteration: int, values: Tensor, learning_rate: float) -> None:
         """Take one group's figures.
@@ -246,14 +248,20 @@ class Monitor:
         the one that it cut takes no more."""
         self._require_folder()
         missing = [at for at, _ in (*self._unsaved, *self._media.values())]
+        scalars = [*self._latest, *self._unsaved]
         if self._is_full and missing:
-            self._events = Events(self._run.tensorboard, min(missing))
-            for iteration, scalars in self._unsaved:
-                self._events.scalars(iteration, scalars)
+            with suppress(OSError):
+                self._events.close()
+            first = min(missing)  # a new file voids what was shown from there on
+            self._events = Events(self._run.tensorboard, first)
+            for iteration, values in scalars:
+                if iteration >= first:
+                    self._events.scalars(iteration, values)
             for iteration, summary in self._media.values():
                 self._events.media(iteration, [summary])
         self._events.flush()
         self._append()
+        self._latest = [each for each in scalars if each[0] == scalars[-1][0]]
         self._unsaved.clear()
         self._media.clear()
         self._is_full = False
@@ -316,6 +324,8 @@ class Monitor:
         if self._is_main:
             with self._unless_full():
                 self._save()
+            with self._unless_full():
+                self._require_folder()
                 self._events.close()
         threading.excepthook = self._excepthook
         logger.removeHandler(self._handler)

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from sptmod_dist.figures import STYLE
 from sptmod_dist.metrics.energies import energy, error_energy, ratio
-from sptmod_dist.metrics.levels import FRAME_SECONDS, gain_curve
+from sptmod_dist.metrics.levels import frame_samples, gain_curve
 from sptmod_dist.train.listening import Curves, Heard
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_STYLE: dict[Any, Any] = {"font.size": 14, "lines.linewidth": 2.5}
+_STYLE: dict[Any, Any] = {**STYLE, "font.size": 14, "lines.linewidth": 2.5}
 _DPI = 100
 
 
@@ -69,7 +70,7 @@ def gains(tag: str, title: str, heard: Heard, rate: int) -> Summary:
 
     outputs = {"device": heard.target, "model": heard.prediction}
     curves = {name: gain_curve(heard.input, output, rate) for name, output in outputs.items()}
-    seconds = (np.arange(len(curves["device"])) + 0.5) * FRAME_SECONDS
+    seconds = (np.arange(len(curves["device"])) + 0.5) * frame_samples(rate) / rate
     where = (0.075, 0.985, 0.15, 0.89)
     return _image(
         tag, (12, 4), title, lambda figure: draw_gain(_axes(figure, where), seconds, curves)

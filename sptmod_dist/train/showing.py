@@ -83,13 +83,17 @@ class Showing:
 
     def _by_setting(self, curves: dict[int, Curves]) -> dict[str, Curves]:
         """For each setting the item whose input has most levels."""
-        found: dict[str, Curves] = {}
+        items = self._listener.items.items
+        best: dict[tuple[object, ...], int] = {}  # the item of each setting
         for index, each in curves.items():
-            setting = _short(in_words(self._listener.items.items[index]))
-            known = found.get(setting)
-            if known is None or len(each.target.input_db) > len(known.target.input_db):
-                found[setting] = each
-        return found
+            known = curves.get(best.setdefault(tuple(items[index].settings.values()), index), each)
+            if len(each.target.input_db) > len(known.target.input_db):
+                best[tuple(items[index].settings.values())] = index
+        words = [_short(in_words(items[index])) for index in best.values()]
+        return {  # two settings may read alike: they are numbered
+            said if words.count(said) == 1 else f"{number}: {said}": curves[index]
+            for number, (said, index) in enumerate(zip(words, best.values(), strict=True), 1)
+        }
 
 
 def _short(words: str) -> str:

@@ -137,6 +137,7 @@ def test_a_kill_before_any_change_of_the_disk_loses_nothing(
 
 
 @pytest.mark.system
+@pytest.mark.timeout(400)
 def test_kills_at_random_moments_lose_nothing(recorded: dict[str, Any], tmp_path: Path) -> None:
     manifest, right = recorded["many"]
     assert_survives_kills(lambda out: in_child(lambda: make(manifest, out)), right, tmp_path, 10)

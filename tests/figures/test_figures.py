@@ -89,3 +89,10 @@ def test_the_line_goes_through_the_means_of_the_items() -> None:
     dots, line = axes.get_lines()
     np.testing.assert_array_equal(dots.get_ydata(), [1, 2, 4, 5])
     np.testing.assert_array_equal(line.get_xydata(), [[0, 1], [0.5, 3], [1, 5]])
+
+
+def test_a_curve_of_one_level_is_a_dot() -> None:
+    axes = Figure().add_subplot()
+    one, two = (LevelCurve(np.arange(n) - 9.0, np.arange(n) - 9.0) for n in (1, 2))
+    fill(axes, {"one": CurvePair(one, one), "two": CurvePair(two, two)})
+    assert [line.get_marker() for line in axes.get_lines()[1:]] == ["o", "o", "None", "None"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -110,3 +113,36 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a file: give a folder with --out"):
         write(tmp_path / "out", [])
     assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+@pytest.mark.parametrize("moves", [1, 2, 3])
+def test_a_kill_between_the_moves_locks_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int, earlier: bool
+) -> None:
+    out, replace = tmp_path / "evaluation", os.replace
+    if earlier:
+        write(out, ["report.md", "old-input.wav"], "old")
+    left = [moves]
+
+    def dying(source: str, target: Path) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise GeneratorExit  # as a kill: nobody catches it
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(GeneratorExit):
+        patch.setattr(os, "replace", dying)
+        write(out, ["report.md", "a-input.wav", "b.png"])
+    write(out, ["report.md", "c.png"])
+    assert names(out) == ["c.png", "evaluation.json", "report.md"]
+
+
+def test_results_go_where_a_link_leads_on_another_disk_too(tmp_path: Path) -> None:
+    elsewhere = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    try:
+        (tmp_path / "out").symlink_to(elsewhere)
+        write(tmp_path / "out", ["report.md"])
+        assert names(elsewhere) == ["evaluation.json", "report.md"]
+    finally:
+        shutil.rmtree(elsewhere)

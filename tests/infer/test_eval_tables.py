@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,15 @@ def test_names_from_anywhere_are_no_markup(tmp_path: Path) -> None:
 )
 def test_a_figure_is_written_for_people(value: float | None, text: str) -> None:
     assert written(value, 2) == text
+
+
+def test_items_are_ranked_by_one_figure() -> None:
+    """A loss and an ESR of different items say nothing of each other."""
+    best, middle, short = item(1, 4), item(2, 4), item(3, 4)
+    energies = (0.5, 0.1, 0.9)  # of the model, over a target of 1
+    items = [
+        replace(each, errors=replace(each.errors, model=energy, target=1.0))
+        for each, energy in zip((best, middle, replace(short, loss={})), energies, strict=True)
+    ]
+    assert [each.id for each in evaluation(items).worst_first] == ["item3", "item1", "item2"]
+    assert [each.id for each in evaluation(items[:2]).worst_first] == ["item2", "item1"]

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -33,6 +34,7 @@ from sptmod_dist.infer.load import load_model
 from sptmod_dist.infer.stream import stream_whole
 from sptmod_dist.losses import Loss, LossConfig
 from sptmod_dist.metrics import LevelCurve, best_static_gain, esr, frame_levels, level_curve
+from sptmod_dist.train import checkpoint
 
 RATIO = Control("ratio", 2, 8, "log", ":1")
 STEERED = replace(SNAPSHOT, n_params=1, sidechain_channels=1)
@@ -253,3 +255,30 @@ def test_what_cannot_be_evaluated_is_refused_in_words(
         evaluate(run, shards, out)
     assert "\n" not in str(refusal.value)
     assert not out.exists()
+
+
+def test_a_model_that_gives_no_numbers_is_not_measured(
+    evaluated: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, recordings, _ = evaluated
+
+    def broken(*arguments: Any) -> torch.Tensor:
+        streamed = stream_whole(*arguments).clone()
+        streamed[..., -5:] = torch.nan
+        return streamed
+
+    monkeypatch.setattr("sptmod_dist.infer.evaluate.stream_whole", broken)
+    with pytest.raises(UserError, match="output for item '.*' is not finite"):
+        evaluate(run, recordings / "sets" / "test", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_averaged_weights_are_what_is_measured(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", STEERED, [RATIO])
+    plain = load_model(run).effect.state_dict()
+    for path in (run / "checkpoints").iterdir():
+        saved = checkpoint.load(path)
+        halves = {name: weight / 2 for name, weight in saved.weights.items()}
+        checkpoint.save(path.parent, path.name, replace(saved, averages=halves))
+    found = load_model(run).effect.state_dict()
+    assert all(torch.equal(found[name], weight / 2) for name, weight in plain.items())

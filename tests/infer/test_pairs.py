@@ -155,8 +155,34 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", ["another rate", "stereo", "another length"])
-def test_headers_are_checked_before_any_item_is_read(
+def test_clipped_pairs_are_measured_and_named(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, flat = write_pairs(tmp_path / "pairs"), np.clip(9 * music(1), -1, 1)
+    flat *= 0.5
+    flat[0, 500:504] = 1
+    put(folder, "drums-output.wav", flat)
+    put(folder, "b_|-input.wav", flat), put(folder, "b_|-output.wav")
+    found = evaluate(runs / "snapshot", out=tmp_path / "out", pairs=folder)
+    assert len(found.items) == 3 and len(found.notes) == 2
+    words = f"drums-output.wav is flat at full scale at {500 / RATE:.3f} s"
+    assert words in found.summary() and found.notes[1].startswith(words)
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "Note: drums-output.wav is flat" in report and "Note: b\\_\\|-input.wav is" in report
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["notes"] == [*found.notes]
+
+
+def test_a_manifest_that_may_clip_has_no_notes(runs: Path, tmp_path: Path) -> None:
+    path = write_manifest(tmp_path / "pairs", controls=False)
+    put(path.parent, "1-y.wav", np.clip(9 * music(1), -1, 1))
+    model = load_model(runs / "snapshot")
+    assert "1-y.wav is flat" in Pairs(model, path, {}).notes[0]
+    path.write_text(path.read_text() + "may_clip: true\n")
+    assert Pairs(model, path, {}).notes == ()
+
+
+@pytest.mark.parametrize("case", ["another rate", "stereo", "another length", "nan", "silence"])
+def test_every_file_is_checked_before_the_work(
     runs: Path, tmp_path: Path, case: str
 ) -> None:
     folder = write_pairs(tmp_path / "pairs")

@@ -13,6 +13,7 @@ import torch
 from tiny_run import RATE, SNAPSHOT, make_run
 
 from sptmod_dist.audio import BLOCK, read
+from sptmod_dist.cli import main
 from sptmod_dist.data.controls import Control
 from sptmod_dist.errors import UserError
 from sptmod_dist.infer import render as module
@@ -256,3 +257,12 @@ def test_memory_does_not_grow_with_the_file(
     render(runs / "snapshot", source, tmp_path / "out.wav", {})
     assert held == 0
     assert 0 < most <= 4 * BLOCK
+
+
+def test_the_command_takes_settings_as_people_type_them(runs: Path, tmp_path: Path) -> None:
+    audio, steering = music(seed=1), music(seed=2)
+    source, sidechain = write(tmp_path / "in.wav", audio), write(tmp_path / "side.wav", steering)
+    render(runs / "steered", source, tmp_path / "one.wav", {"ratio": 2.0}, sidechain)
+    words = ["render", str(runs / "steered"), str(source), str(tmp_path / "other.wav")]
+    assert main([*words, "--sidechain", str(sidechain), "--control", "ratio=2"]) == 0
+    assert np.array_equal(read(tmp_path / "one.wav")[0], read(tmp_path / "other.wav")[0])

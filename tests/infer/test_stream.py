@@ -202,6 +202,17 @@ def test_what_a_stream_holds_does_not_grow(preset: Callable[[int], ModelConfig])
     block = torch.zeros(1, 1, 100)
     most = max(held() for _ in range(64) if stream.process(block) is not None)
     assert max(held() for _ in range(200) if stream.process(block) is not None) <= most
+    stream.process(torch.zeros(1, 1, 40 * P + 100))  # a long block is not kept
+    assert held() <= most
+
+
+def test_a_number_that_is_none_stays_until_the_stream_is_reset() -> None:
+    stream, block = Stream(model(sptmod25(0))), torch.zeros(1, 1, 100)
+    silent = stream.process(block)
+    stream.process(block * torch.nan)
+    assert not stream.process(block).isfinite().any()
+    stream.reset()
+    assert torch.equal(stream.process(block), silent)
 
 
 @pytest.mark.parametrize("controls", [torch.zeros(2, 3), torch.zeros(2), None], ids=str)
@@ -222,3 +233,17 @@ def test_the_guide_s_python_runs(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
     exec(code.replace("runs/demo", str(run)), names)
     assert names["y"].shape == (1, 1, 512) and names["stream"].latency == SNAPSHOT.latency
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 64), (2, 2, 64), (64,), (1, 64)])
+def test_blocks_of_other_rows_or_channels_are_refused(shape: tuple[int, ...]) -> None:
+    stream = Stream(model(), torch.zeros(2, LSTM.n_params))
+    with pytest.raises(ValueError, match="it must be .2, 1, n."):
+        stream.process(torch.zeros(shape))
+
+
+def test_a_stream_of_several_rows_stays_one_of_several() -> None:
+    stream = Stream(model(), torch.zeros(2, LSTM.n_params))
+    stream.process(torch.zeros(2, 1, 5))
+    with pytest.raises(ValueError, match="it must be"):
+        stream.process(torch.zeros(1, 1, 5))

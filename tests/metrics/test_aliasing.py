@@ -37,6 +37,13 @@ def test_a_gain_that_is_modulated_shows_its_two_images(depth_db: float) -> None:
     assert found.harmonics_db < -130
 
 
+def test_half_the_sample_rate_counts_once() -> None:
+    audio = probe(997) + 0.001 * (-1.0) ** np.arange(RATE)
+    found = spurs(audio, 997)
+    expected = 10 * math.log10(2) + 20 * math.log10(0.001) - TONE_DB  # of a tone's A² / 2
+    assert found is not None and found.aliasing_db == pytest.approx(expected, abs=0.01)
+
+
 def coefficient(n: int, clip: float) -> float:
     """The n-th sine coefficient of sin(t) clipped at +-clip, by the integral over its quarter."""
     t = (np.arange(20_000) + 0.5) / 20_000 * math.pi / 2

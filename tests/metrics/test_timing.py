@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from metrics.compressors import compressed
+from scipy.signal import butter, sosfilt
 
 from sptmod_dist.data.stimulus import events, tone_schedule, tone_steps
 from sptmod_dist.metrics import TimingError, answers, find_tone_steps, timing_error
@@ -106,21 +107,56 @@ def test_another_depth_is_no_error_of_timing() -> None:
     x, device = compressed(RATE)
     gain = device / np.where(x == 0, 1, x)
     shallow = x * np.sqrt(np.abs(gain))
-    assert errors(RATE, x, device, shallow) == pytest.approx((0, 0), abs=0.2)
+    assert errors(RATE, x, device, shallow) == pytest.approx((0, 0, 0), abs=0.2)
 
 
 def test_the_device_itself_has_no_timing_errors() -> None:
     x, device = compressed(RATE)
-    assert errors(RATE, x, device, device) == (0, 0)
+    assert errors(RATE, x, device, device) == (0, 0, 0)
 
 
 def test_without_a_gain_that_moves_there_is_no_timing() -> None:
     x, device = compressed(RATE)
-    assert errors(RATE, x, device, 0.5 * x) == (None, None)
-    assert errors(RATE, x, 0.5 * x, device) == (None, None)
+    assert errors(RATE, x, device, 0.5 * x) == (None, None, 1)
+    assert errors(RATE, x, 0.5 * x, device) == (None, None, None)
     gain = np.divide(device, x, out=np.ones_like(x), where=x != 0)
-    assert errors(RATE, x, x * gain**0.04, device) == (None, None)  # 0.9 dB at most
-    assert errors(RATE, x, device, 0 * x) == (None, None)
+    assert errors(RATE, x, x * gain**0.04, device) == (None, None, None)  # 0.9 dB at most
+    assert errors(RATE, x, device, 0 * x) == (None, None, 1)
+    assert errors(RATE, x, device, x / gain) == (None, None, 1)  # an expander
+
+
+@pytest.mark.parametrize("depth_db", [0.5, 3.0, 30.0])
+def test_a_gain_that_ripples_is_timed_by_where_it_settles(depth_db: float) -> None:
+    x, device = compressed(RATE)
+    ripple = 10 ** (depth_db / 20 * np.sin(2 * np.pi * 37 * np.arange(x.shape[1]) / RATE))
+    found = errors(RATE, x, device, ripple * device)  # no figure of 30 dB is meaningful
+    if depth_db < 1:
+        assert found.attack_ms is not None and found.release_ms is not None
+        assert found.attack_ms < 3 and found.release_ms < 10
+
+
+def test_steps_are_counted_one_by_one() -> None:
+    x, device = compressed(RATE)
+    lame = np.where(np.arange(x.shape[1]) < 9 * RATE, device, 0.5 * x)
+    found = errors(RATE, x, device, lame)
+    moved = [a.move_db for a in answers(find_tone_steps(x, RATE), x, device, RATE)]
+    places = [step.place for step in find_tone_steps(x, RATE)]
+    late = [p > 9 * RATE for p, m in zip(places, moved, strict=True) if abs(m) >= 1]
+    assert found.missed == pytest.approx(sum(late) / len(late)) and 0 < found.missed < 1
+    assert found.attack_ms == pytest.approx(0, abs=0.01)
+
+
+def test_steps_of_a_sidechain_time_the_gain_of_whatever_it_steers() -> None:
+    key, keyed = compressed(RATE)
+    gain = np.divide(keyed, key, out=np.ones_like(key), where=key != 0)
+    late = np.roll(gain, round(0.005 * RATE), axis=1)
+    steps = find_tone_steps(key, RATE)
+    noise = np.random.default_rng(3).uniform(-0.5, 0.5, key.shape)
+    device, model = (answers(steps, noise, g * noise, RATE) for g in (gain, late))
+    assert timing_error(steps, device, model) == pytest.approx((5, 5, 0), abs=0.3)
+    pauses = np.where(np.arange(key.shape[1]) % RATE < RATE // 2, noise, 0)  # none is a mistake
+    found = timing_error(steps, *(answers(steps, pauses, g * pauses, RATE) for g in (gain, late)))
+    assert found.attack_ms is None or found.attack_ms == pytest.approx(5, abs=0.3)
 
 
 def test_a_gain_that_first_goes_the_other_way_is_timed_from_the_step() -> None:
@@ -129,3 +165,16 @@ def test_a_gain_that_first_goes_the_other_way_is_timed_from_the_step() -> None:
     shifted = np.concatenate([np.zeros((1, 220)), late], axis=1)[:, : x.shape[1]]
     found = errors(RATE, x, device, shifted)  # the audio is late too: its gain starts with a dip
     assert found.attack_ms is not None and found.attack_ms < 10
+
+
+@pytest.mark.parametrize("how", ["late by 1", "late by 3", "late by 5", "high-pass at 30 Hz"])
+def test_a_device_that_is_late_or_filters_is_timed_as_one_that_does_not(how: str) -> None:
+    """What is left of the loud tone after a step down is a moment of gain, and no release."""
+    x, plain = compressed(RATE)
+    if how.startswith("late"):
+        device = np.roll(plain, int(how.split()[-1]), axis=1)
+    else:
+        device = sosfilt(butter(2, 30, "highpass", fs=RATE, output="sos"), plain)
+    found = errors(RATE, x, device, plain)
+    assert found.attack_ms is not None and found.release_ms is not None
+    assert found.attack_ms < 1.2 and found.release_ms < 1.2

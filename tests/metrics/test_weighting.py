@@ -47,8 +47,9 @@ def test_the_weighted_energy_of_a_tone_is_its_energy_times_the_weight(
     assert a_weighted_energy(np.tile(tone, (2, 1)), RATE) == pytest.approx(2 * expected, rel=3e-3)
 
 
-def test_all_energy_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    noise = np.random.default_rng(0).normal(size=(2, 997))
+@pytest.mark.parametrize("samples", [997, 1000, 75])  # 75: an odd size of the transform too
+def test_all_energy_is_counted_once(monkeypatch: pytest.MonkeyPatch, samples: int) -> None:
+    noise = np.random.default_rng(0).normal(size=(2, samples))
     monkeypatch.setattr("sptmod_dist.metrics.weighting.a_weighting", np.ones_like)
     assert a_weighted_energy(noise, RATE) == pytest.approx(energy(noise))
 

@@ -190,10 +190,11 @@ class Cluster:
     def kill_node(self, name: str) -> None:
         """All processes of a node at once, as when its power fails."""
         space = Path(f"/run/netns/{self.spaces[name]}").stat().st_ino
-        for _ in range(2):  # what was started meanwhile too
+        # Stopped first, what was started meanwhile too: else who is left tells of who is gone.
+        for number in (signal.SIGSTOP, signal.SIGSTOP, signal.SIGKILL):
             for pid in _in_network(space):
                 with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, number)
 
     def stop(self) -> None:
         """Leave nothing behind."""

@@ -118,8 +118,10 @@ def test_where_slurm_does_not_requeue_the_log_says_what_to_do(fakes: Fakes) -> N
     assert "submit the same again, it goes on where it stopped" in fakes.said
 
 
-@pytest.mark.parametrize(("worker", "requeued", "code"), [(0, 0, 0), (85, 1, 0), (1, 0, 1)])
-def test_a_worker_that_was_told_to_stop_is_requeued(
+@pytest.mark.parametrize(
+    ("worker", "requeued", "code"), [(0, 0, 0), (85, 1, 0), (1, 0, 1), (137, 1, 0)]
+)
+def test_a_worker_that_was_told_to_stop_or_killed_is_requeued(
     fakes: Fakes, worker: int, requeued: int, code: int
 ) -> None:
     words = command(Site(), Job("study", array="1-3"), ["--jobs=1", "/a b/study.yaml"])

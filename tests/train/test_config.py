@@ -16,7 +16,8 @@ from sptmod_dist.model.config import PRESETS, gain_tcn, sptmod24, sptmod25, tiny
 from sptmod_dist.train.config import TrainConfig, from_dict, to_dict, to_yaml
 from sptmod_dist.train.options import load_config, parse_train
 
-CONFIGS = sorted((Path(__file__).parents[2] / "launch/configs").glob("*.yaml"))
+SHIPPED = Path(__file__).parents[2] / "launch/configs"
+CONFIGS = sorted(set(SHIPPED.glob("*.yaml")) - set(SHIPPED.glob("study_*")))
 DATA = "data: {train: a, validation: b}\n"
 
 

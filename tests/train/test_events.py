@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -33,6 +34,20 @@ def test_a_later_start_voids_what_it_repeats(
     assert shown(tmp_path) == [(1, 1.0), (2, 2.0), (3, 103.0), (4, 104.0)] + [
         (step, 200.0 + step) for step in (5, 6, 7, 8)
     ]
+
+
+def test_a_file_that_is_closed_is_written_no_more(tmp_path: Path) -> None:
+    before = threading.active_count()
+    events = Events(tmp_path, first=1)
+    events.scalars(1, {"loss": 1.0})  # waits for its thread
+    events.close()
+    (file,) = tmp_path.iterdir()
+    size = file.stat().st_size
+    file.rename(tmp_path / "elsewhere")
+    later = Events(tmp_path, first=2)
+    later.close()
+    assert (tmp_path / "elsewhere").stat().st_size == size and len(list(tmp_path.iterdir())) == 2
+    assert threading.active_count() == before
 
 
 def test_strange_files_stay_as_they_are(tmp_path: Path) -> None:

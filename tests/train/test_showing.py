@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import wave
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,8 +23,10 @@ from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.errors import UserError
 from sptmod_dist.infer.load import load_model
 from sptmod_dist.infer.stream import stream_whole
+from sptmod_dist.metrics import LevelCurve
 from sptmod_dist.train import checkpoint, pictures
 from sptmod_dist.train.config import to_yaml
+from sptmod_dist.train.listening import Curves
 from sptmod_dist.train.main import REQUEUE, train
 from sptmod_dist.train.monitor import Monitor
 from sptmod_dist.train.showing import Showing
@@ -223,6 +226,10 @@ def test_a_full_disk_costs_superseded_pictures_and_no_more(toy, monkeypatch, ske
     monkeypatch.setattr(Showing, "validation", showing)
     monkeypatch.setattr(Monitor, "flush", flushing)
     assert train(toy_config(toy, name="full", validation=EXCERPTS)) == 0
+    whole, full = (shown(toy / "runs" / name) for name in ("whole", "full"))
+    assert {tag: at for tag, at in steps(full).items() if isinstance(full[tag][0][1], float)} == {
+        tag: at for tag, at in steps(whole).items() if isinstance(whole[tag][0][1], float)
+    }
     whole, full = media(toy, "whole"), media(toy, "full")
     assert steps(full) == {
         tag: at if tag.endswith((*ONCE, "text_summary")) else [24]
@@ -238,3 +245,21 @@ def test_without_excerpts_nothing_is_drawn_and_no_start_waits_for_matplotlib(toy
     code = "import sys, sptmod_dist.train.main; assert 'matplotlib' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_setting_has_a_level_curve_however_alike_they_read():
+    few, more = (LevelCurve(np.arange(n), np.arange(n)) for n in (3.0, 4.0))
+    settings = [{"ratio": 4 + 1e-9}, {"ratio": 4 + 2e-9}, {"ratio": 4 + 1e-9}, {"ratio": 8}]
+    items = [SimpleNamespace(id=str(n), settings=each) for n, each in enumerate(settings)]
+    showing = Showing.__new__(Showing)
+    showing._listener = SimpleNamespace(items=SimpleNamespace(items=items))
+    curves = {n: Curves(each, each) for n, each in enumerate((few, few, more, few))}
+    named = showing._by_setting(curves)
+    assert list(named) == ["1: ratio 4", "2: ratio 4", "ratio 8"]
+    assert list(named.values()) == [curves[2], curves[1], curves[3]]  # the most levels of each
+
+
+def test_names_from_anywhere_are_no_formulas():
+    curve = LevelCurve(np.arange(3.0), np.arange(3.0))
+    curves = {"a $1_$ b": Curves(curve, curve)}
+    assert pictures.level_curves("level_curve", curves).value
