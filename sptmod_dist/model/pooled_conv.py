@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import conv1d, pad, prelu
+from torch.nn.functional import conv1d, pad
 
 from sptmod_dist.model.wide_conv import narrow, widen
 
 SHARE = 8
 """Neighbouring outputs of a convolution that are computed as channels of one."""
-CACHED = 1 << 18
-"""Values that a chunk may hold after the convolution: 1 MB as float32."""
+CACHED = 1 << 19
+"""Values that a chunk may hold after the convolution: 2 MB as float32."""
 
 
 def pooled_conv(
@@ -96,14 +96,14 @@ class _Shape:
         return wide.unflatten(1, (self.groups, self.pooling, self.channels))
 
     def join(self, pooled: Tensor, length: int) -> Tensor:
-        """[B, groups, c, m] in the order of time: [B, c, length]."""
-        return pooled.permute(0, 2, 3, 1).flatten(2)[..., :length]
+        """[B, groups, 1, c, m] in the order of time: [B, c, length]."""
+        return pooled.squeeze(2).permute(0, 2, 3, 1).flatten(2)[..., :length]
 
     def part(self, signal: Tensor, where: slice) -> Tensor:
         """The opposite: pooled samples [B, c, T'] of a chunk as [B, groups, 1, c, m]."""
         piece = signal[..., where]
         piece = pad(piece, (0, -piece.shape[-1] % self.groups))
-        return piece.unflatten(2, (-1, self.groups)).permute(0, 3, 1, 2).unsqueeze(2)
+        return piece.unflatten(2, (-1, self.groups)).permute(0, 3, 1, 2).unsqueeze(2).contiguous()
 
 
 class _PooledConv(torch.autograd.Function):
@@ -121,51 +121,40 @@ class _PooledConv(torch.autograd.Function):
         kind: str,
     ) -> Tensor:
         shape = _Shape(x, weight, stride, pooling)
-        kernels = shape.widen(weight)
-        biases, slopes = (each.repeat(shape.groups * pooling) for each in (bias, slope))
+        kernels, biases = shape.widen(weight), bias.repeat(shape.groups * pooling)
+        film = _Film(slope, scale, shift)
         pooled = x.new_empty(len(x), shape.channels, shape.length)
-        keeps = kind == "max" and any(ctx.needs_input_grad)
-        before = torch.empty_like(pooled) if keeps else None
-        which = torch.empty_like(pooled, dtype=torch.uint8) if keeps else None
+        kept: list[Tensor] = []
         for where, _, piece in shape.pieces(x):
-            values = conv1d(piece, kernels, biases, stride=shape.hop)
-            results = shape.split(prelu(values, slopes))
-            if scale is not None and shift is not None:
-                results = torch.addcmul(shift[:, None, None], results, scale[:, None, None])
-            count = where.stop - where.start
+            values = shape.split(conv1d(piece, kernels, biases, stride=shape.hop))
             if kind == "max":
-                best, index = results.max(dim=2)
-                pooled[..., where] = shape.join(best, count)
-                if before is not None and which is not None:
-                    chosen = shape.split(values).gather(2, index.unsqueeze(2)).squeeze(2)
-                    before[..., where] = shape.join(chosen, count)
-                    which[..., where] = shape.join(index, count).to(torch.uint8)
+                chosen, which = film.greatest(values)
+                results = film(chosen)
+                kept += [chosen, which.to(torch.uint8)] if any(ctx.needs_input_grad) else []
             else:
-                pooled[..., where] = shape.join(results.mean(dim=2), count)
-        ctx.save_for_backward(x, weight, bias, slope, scale, shift, before, which)
+                results = film(values).mean(2, keepdim=True)
+            pooled[..., where] = shape.join(results, where.stop - where.start)
+        ctx.save_for_backward(x, weight, bias, slope, scale, shift, *kept)
         ctx.shape = shape
         return pooled
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, slope, scale, shift, before, which = ctx.saved_tensors
+        x, weight, bias, slope, scale, shift, *kept = ctx.saved_tensors
         shape: _Shape = ctx.shape
         kernels, biases = shape.widen(weight), bias.repeat(shape.groups * shape.pooling)
-        sums = _Sums(x, slope, scale)
+        film = _Film(slope, scale, shift)
         wide = torch.zeros_like(kernels)
         of_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
-        for where, first, piece in shape.pieces(x):
+        for number, (where, first, piece) in enumerate(shape.pieces(x)):
             part = shape.part(gradient, where)
-            if before is None:
-                values = shape.split(conv1d(piece, kernels, biases, stride=shape.hop))
-                part = (part / shape.pooling).expand_as(values)
-                spread = sums.add(part, values)
+            if kept:
+                chosen, which = kept[2 * number : 2 * number + 2]
+                spread = _spread(film.backward(part, chosen), which, shape.pooling)
             else:
-                chosen = sums.add(part, shape.part(before, where))
-                index = shape.part(which, where).long()
-                size = (len(x), shape.groups, shape.pooling, *chosen.shape[3:])
-                spread = chosen.new_zeros(size).scatter_(2, index, chosen)
+                values = shape.split(conv1d(piece, kernels, biases, stride=shape.hop))
+                spread = film.backward((part / shape.pooling).expand_as(values), values)
             of_piece, of_kernels, _ = torch.ops.aten.convolution_backward(
                 spread.flatten(1, 3), piece, kernels, None, [shape.hop], [0], [1], False, [0], 1,
                 [of_x is not None, True, False],
@@ -174,33 +163,87 @@ class _PooledConv(torch.autograd.Function):
             if of_x is not None:
                 held = min(piece.shape[-1], x.shape[-1] - first)
                 of_x[..., first : first + held] += of_piece[..., :held]
-        return of_x, shape.narrow(wide), sums.bias, sums.slope, sums.scale, sums.shift, *(None,) * 3
+        return of_x, shape.narrow(wide), film.of_bias, *film.gradients, *(None,) * 3
 
 
-class _Sums:
-    """The gradients of what a channel has one of, summed up chunk by chunk."""
+class _Film:
+    """PReLU and FiLM, and the gradients of what a channel has one of, summed up chunk by chunk.
 
-    def __init__(self, x: Tensor, slope: Tensor, scale: Tensor | None) -> None:
-        self._slope, self._scale = slope, scale
-        self.bias, self.slope = torch.zeros_like(slope), torch.zeros_like(slope)
-        self.scale = None if scale is None else torch.zeros_like(scale)
-        self.shift = None if scale is None else torch.zeros_like(scale)
+    Masks are floats and choices are sums: `where` and comparisons that give bool take five to
+    thirty times as long on a CPU, for they are not vectorised.
 
-    def add(self, gradient: Tensor, values: Tensor) -> Tensor:
-        """The gradient before the PReLU, from that after FiLM and the values before the PReLU.
+    Shape: all values [B, groups, pooling or 1, c, m].
+    """
 
-        Shape: [B, groups, pooling or 1, c, m] twice -> the same.
+    def __init__(self, slope: Tensor, scale: Tensor | None, shift: Tensor | None) -> None:
+        self._slope = slope[:, None]
+        self._scale = self._shift = self._signs = None
+        self.of_bias, of_slope = torch.zeros_like(slope), torch.zeros_like(slope)
+        self.gradients: list[Tensor | None] = [of_slope, None, None]
+        if scale is not None and shift is not None:
+            self._scale, self._shift = scale[:, None, None], shift[:, None, None]
+            self._signs = self._scale.sign()
+            self.gradients[1:] = torch.zeros_like(scale), torch.zeros_like(shift)
+        self._is_steady = bool((slope > 0).all()) and (scale is None or bool(scale.all()))
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Both layers."""
+        y = torch.addcmul(values.clamp(min=0), values.clamp(max=0), self._slope)
+        if self._scale is None or self._shift is None:
+            return y
+        return torch.addcmul(self._shift, y, self._scale)
+
+    def greatest(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Of those that are pooled, the value whose result is greatest, the first of several, and
+        which it is: [B, groups, 1, c, m] twice.
+
+        Where slopes are positive a channel's results rise with its values, or fall with them: then
+        they need not be computed.
         """
-        slope = self._slope[:, None]
-        positive = values > 0
+        if not self._is_steady:
+            ranked = self(values)
+        else:
+            ranked = values if self._signs is None else values.mul_(self._signs)
+        best = ranked[:, :, :1]
+        which, greater = torch.zeros_like(best), torch.empty_like(best)
+        for k in range(1, values.shape[2]):
+            rival = ranked[:, :, k : k + 1]
+            torch.gt(rival, best, out=greater)
+            which = torch.lerp(which, which.new_full((), k), greater)
+            best = torch.maximum(best, rival)
+        if not self._is_steady:
+            return values.gather(2, which.long()), which
+        return best if self._signs is None else best * self._signs, which
+
+    def backward(self, gradient: Tensor, values: Tensor) -> Tensor:
+        """The gradient before both layers, from that after them and the values before them."""
+        negative = values.clamp(max=0)
+        of_slope, of_scale, of_shift = self.gradients
+        assert of_slope is not None
         if self._scale is not None:
-            assert self.scale is not None and self.shift is not None
-            results = torch.where(positive, values, values * slope)
-            self.scale += (gradient * results).sum((1, 2, 4)).unsqueeze(-1)
-            self.shift += gradient.sum((1, 2, 4)).unsqueeze(-1)
-            gradient = gradient * self._scale[:, None, None]
-        negative = torch.where(positive, 0.0, gradient * values)
-        self.slope += negative.sum((0, 1, 2, 4))
-        gradient = torch.where(positive, gradient, gradient * slope)
-        self.bias += gradient.sum((0, 1, 2, 4))
+            assert of_scale is not None and of_shift is not None
+            y = torch.addcmul(values.clamp(min=0), negative, self._slope)
+            of_scale += (gradient * y).sum((1, 2, 4)).unsqueeze(-1)
+            of_shift += gradient.sum((1, 2, 4)).unsqueeze(-1)
+            gradient = gradient * self._scale
+        of_slope += (gradient * negative).sum((0, 1, 2, 4))
+        positive = torch.gt(values, 0, out=torch.empty_like(values))
+        gradient = gradient * torch.lerp(self._slope, torch.ones_like(self._slope), positive)
+        self.of_bias += gradient.sum((0, 1, 2, 4))
         return gradient
+
+
+def _spread(chosen: Tensor, which: Tensor, pooling: int) -> Tensor:
+    """Values at their places among those that were pooled, zeros elsewhere.
+
+    Shape: [B, groups, 1, c, m] twice -> [B, groups, pooling, c, m].
+    """
+    spread = chosen.new_empty(*chosen.shape[:2], pooling, *chosen.shape[3:])
+    which, mask = which.to(chosen.dtype), torch.empty_like(chosen)
+    from_here = chosen  # at k: those whose place is k or later
+    for k in range(1, pooling):
+        later = chosen * torch.ge(which, k, out=mask)
+        torch.sub(from_here, later, out=spread[:, :, k - 1 : k])
+        from_here = later
+    spread[:, :, -1:] = from_here
+    return spread
