@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sptmod_dist.model.wide_conv import LONG, wide_conv
+from sptmod_dist.model.tap_conv import LEAST_CHANNELS, LEAST_SAMPLES, tap_conv
 
 
 def without_autocast(like: Tensor) -> AbstractContextManager[object]:
@@ -108,16 +108,21 @@ class CausalConv(nn.Module):
         return weight.new_zeros(batch_size, weight.shape[1], self.consumed)
 
     def forward(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
+        conv, dtype = self.conv, self.conv.weight.dtype
+        if self._is_large(x):
+            assert conv.bias is not None
+            # A copy: a view would keep the whole signal alive for the sake of a few samples.
+            next_tail = last(x, self.consumed).to(dtype, copy=True)
+            return tap_conv(x, tail, conv.weight, conv.bias, conv.dilation[0]), next_tail
         if tail is not None:
             x = torch.cat([tail.to(x.dtype), x], dim=-1)
-        # A copy: a view would keep the whole signal alive for the sake of a few samples.
-        next_tail = last(x, self.consumed).to(self.conv.weight.dtype, copy=True)
-        return self._convolve(x), next_tail
+        return conv(x), last(x, self.consumed).to(dtype, copy=True)
 
-    def _convolve(self, x: Tensor) -> Tensor:
-        conv = self.conv
-        is_long = conv.kernel_size[0] >= LONG and conv.dilation[0] == 1
-        if x.device.type != "cpu" or not is_long or torch.is_autocast_enabled("cpu"):
-            return conv(x)
-        assert conv.bias is not None
-        return wide_conv(x, conv.weight, conv.bias)
+    def _is_large(self, x: Tensor) -> bool:
+        """Whether `tap_conv` is the faster one."""
+        return (
+            x.device.type == "cpu"
+            and self.conv.in_channels >= LEAST_CHANNELS
+            and x.shape[-1] >= max(LEAST_SAMPLES, self.consumed)
+            and not torch.is_autocast_enabled("cpu")
+        )

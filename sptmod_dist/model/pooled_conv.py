@@ -17,8 +17,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv1d, pad
 
-from sptmod_dist.model.wide_conv import narrow, widen
-
 SHARE = 8
 """Neighbouring outputs of a convolution that are computed as channels of one."""
 CACHED = 1 << 19
@@ -84,11 +82,14 @@ class _Shape:
 
     def widen(self, weight: Tensor) -> Tensor:
         """The kernels of neighbouring outputs as channels: [groups * pooling * c, c_in, wide]."""
-        return widen(weight, self.stride, self.groups * self.pooling)
+        reach = self.hop - self.stride
+        return torch.cat([pad(weight, (n, reach - n)) for n in range(0, self.hop, self.stride)])
 
     def narrow(self, wide: Tensor) -> Tensor:
-        """A gradient of the wide kernels as that of the kernel."""
-        return narrow(wide, self.kernel, self.stride, self.groups * self.pooling)
+        """A gradient of the wide kernels as that of the kernel: the opposite of `widen`."""
+        rows = enumerate(wide.unflatten(0, (self.groups * self.pooling, -1)))
+        parts = [row.narrow(2, n * self.stride, self.kernel) for n, row in rows]
+        return torch.stack(parts).sum(0)
 
     def split(self, wide: Tensor) -> Tensor:
         """Wide channels [B, groups * pooling * c, m] by their meaning: a view [B, groups, pooling,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sptmod_dist.model.calls import check_call
 from sptmod_dist.model.config import SPTModConfig
+from sptmod_dist.model.framing import activate_and_pool
 from sptmod_dist.model.layers import (
     CausalConv,
     FiLM,
@@ -80,9 +81,9 @@ class ModBlock(nn.Module):
         block's input [B, c, T'] (None after the last block), the next rnn_state, the next tail.
         """
         signal, next_tail = self.conv(x, tail)
-        signal = self.activation(signal)
+        signal, pooled = self._activate_and_pool(signal)
         with without_autocast(signal):
-            frames, next_state = self._recur(signal, controls, rnn_state)  # [B, K, H]
+            frames, next_state = self._recur(pooled, controls, rnn_state)  # [B, K, H]
             if tail is None:
                 signal = signal[..., self.pooling_size :]  # no frame before the first to start from
             else:
@@ -99,8 +100,14 @@ class ModBlock(nn.Module):
             return modulation, steer(signal, steering, self.pooling_size)
         return modulation, modulate(signal, upsample(steering, self.pooling_size))
 
-    def _recur(self, signal: Tensor, controls: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = pool(signal, self.pooling_size, self.pooling_type)  # [B, c, K]
+    def _activate_and_pool(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        size, kind = self.pooling_size, self.pooling_type
+        if x.device.type == "cpu" and x.dtype != torch.bfloat16:
+            return activate_and_pool(x, self.activation.weight, size, kind)
+        signal = self.activation(x)
+        return signal, pool(signal, size, kind)
+
+    def _recur(self, pooled: Tensor, controls: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         pooled = pooled.to(self.rnn.weight_hh_l0.dtype)
         if self.film is not None:
             pooled = self.film(pooled, controls)

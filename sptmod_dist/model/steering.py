@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sptmod_dist.model.framing import in_cache
+
 
 def steer(x: Tensor, frames: Tensor, size: int) -> Tensor:
     """`a * x + b` with `a` and `b` on straight lines between frames.
@@ -28,9 +30,22 @@ def steer(x: Tensor, frames: Tensor, size: int) -> Tensor:
     return result
 
 
-def _line(frames: Tensor, position: Tensor) -> Tensor:
-    """[c, K + 1] to [c, K, size]."""
-    return torch.lerp(frames[:, :-1, None], frames[:, 1:, None], position)
+def _shares(size: int, dtype: torch.dtype) -> Tensor:
+    """What a line's samples have of the frame before and of the next: [2, size]."""
+    position = torch.arange(size, dtype=dtype) / size
+    return torch.stack([1 - position, position])
+
+
+def _ends(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Of every line both frames, factors and summands: [B, 2c, K + 1] to twice [B * c, K, 2]."""
+    ends = torch.stack([frames[..., :-1], frames[..., 1:]], dim=3)
+    scale, shift = (half.flatten(0, 1) for half in ends.chunk(2, dim=1))
+    return scale, shift
+
+
+def _lines(ends: Tensor, shares: Tensor) -> Tensor:
+    """[n, K, 2] to [n, K * size]: a product of matrices, which is faster than `lerp`."""
+    return (ends.flatten(0, 1) @ shares).unflatten(0, ends.shape[:2]).flatten(1)
 
 
 class _Steer(torch.autograd.Function):
@@ -38,29 +53,28 @@ class _Steer(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, frames: Tensor, size: int) -> Tensor:
         ctx.save_for_backward(x, frames)
         ctx.size = size
-        position = torch.arange(size, dtype=x.dtype) / size
+        shares, (scale, shift) = _shares(size, x.dtype), _ends(frames)
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for row, its_frames, out in zip(x, frames, y, strict=True):
-            scale, shift = (_line(half, position) for half in its_frames.chunk(2))
-            torch.addcmul(shift, row.unflatten(-1, (-1, size)), scale, out=out.view(shift.shape))
+        for rows, values in in_cache(x):
+            factors, summands = _lines(scale[rows], shares), _lines(shift[rows], shares)
+            torch.addcmul(summands, values, factors, out=y.flatten(0, 1)[rows])
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, frames = ctx.saved_tensors
-        position = torch.arange(ctx.size, dtype=x.dtype) / ctx.size
-        shares = torch.stack([1 - position, position], dim=1)  # of a sample, for both its frames
+        shares, (scale, _) = _shares(ctx.size, x.dtype), _ends(frames)
+        of_scale, of_shift = torch.empty_like(scale), torch.empty_like(scale)
+        of_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+        gradient = gradient.flatten(0, 1)
+        for rows, values in in_cache(x):
+            for each, of_each in ((gradient[rows] * values, of_scale), (gradient[rows], of_shift)):
+                of_each[rows] = each.unflatten(1, (-1, ctx.size)) @ shares.T
+            lines = _lines(scale[rows], shares)
+            torch.mul(gradient[rows], lines, out=of_x.flatten(0, 1)[rows])
+        ends = torch.cat([each.unflatten(0, x.shape[:2]) for each in (of_scale, of_shift)], dim=1)
         of_frames = torch.zeros_like(frames)
-        of_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        for number, (row, its_frames, its_gradient) in enumerate(
-            zip(x, frames, gradient, strict=True)
-        ):
-            g = its_gradient.unflatten(-1, (-1, ctx.size))
-            sums = torch.cat([(g * row.unflatten(-1, (-1, ctx.size))) @ shares, g @ shares])
-            of_frames[number, :, :-1] = sums[..., 0]
-            of_frames[number, :, 1:] += sums[..., 1]
-            if of_x is not None:
-                scale = _line(its_frames.chunk(2)[0], position)
-                torch.mul(g, scale, out=of_x[number].view(scale.shape))
+        of_frames[..., :-1] = ends[..., 0]
+        of_frames[..., 1:] += ends[..., 1]
         return of_x, of_frames, None
