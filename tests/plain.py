@@ -16,8 +16,8 @@ from torch.nn.functional import avg_pool1d, conv1d, conv_transpose1d, max_pool1d
 
 from sptmod_dist.losses import ENERGY_FLOOR, POWER_FLOOR, Loss, LossTerms
 from sptmod_dist.model.lengths import LengthPlan
-from sptmod_dist.model.sptmod import ModBlock, ModelState, SPTMod
 from sptmod_dist.model.spn import SPNBlock, StatePredictionNetwork
+from sptmod_dist.model.sptmod import ModBlock, ModelState, SPTMod
 
 
 class PlainSPTMod(nn.Module):
@@ -76,13 +76,13 @@ def _mod_block(
     pooled = _pool(signal, size, block.pooling_type)
     if block.film is not None:
         pooled = _film(pooled, block.film.net(controls))
-    h, c = rnn_state[None].chunk(2, dim=-1) if isinstance(block.rnn, nn.LSTM) else (rnn_state[None], None)
-    if c is None:
-        frames, h = block.rnn(pooled.transpose(1, 2), h.contiguous())
-        next_state = h[0]
-    else:
-        frames, (h, c) = block.rnn(pooled.transpose(1, 2), (h.contiguous(), c.contiguous()))
+    if isinstance(block.rnn, nn.LSTM):
+        h, c = (part.contiguous() for part in rnn_state[None].chunk(2, dim=-1))
+        frames, (h, c) = block.rnn(pooled.transpose(1, 2), (h, c))
         next_state = torch.cat([h, c], dim=-1)[0]
+    else:
+        frames, h = block.rnn(pooled.transpose(1, 2), rnn_state[None].contiguous())
+        next_state = h[0]
     frames = frames.transpose(1, 2)  # [B, H, K]
     if starts:
         signal = signal[..., size:]
@@ -150,7 +150,9 @@ class PlainLoss(Loss):
         esr = (prediction - target).square().mean((1, 2)) / floor
         distances, energies = [], []
         for window in config.windows:
-            distances.append(_convergence(prediction, target, window) + _logs(prediction, target, window))
+            distances.append(
+                _convergence(prediction, target, window) + _logs(prediction, target, window)
+            )
             energy, target_energy = (
                 a.unfold(-1, window, window // 4).square().mean(-1) for a in (prediction, target)
             )

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import prelu
 
-
 CACHED = 1 << 17
 """Values that are worked at together: 256 KB as float32, a few times."""
 

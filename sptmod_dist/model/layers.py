@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sptmod_dist.model.kernels import is_fast
 from sptmod_dist.model.tap_conv import LEAST_CHANNELS, LEAST_SAMPLES, tap_conv
 
 
@@ -120,9 +121,5 @@ class CausalConv(nn.Module):
 
     def _is_large(self, x: Tensor) -> bool:
         """Whether `tap_conv` is the faster one."""
-        return (
-            x.device.type == "cpu"
-            and self.conv.in_channels >= LEAST_CHANNELS
-            and x.shape[-1] >= max(LEAST_SAMPLES, self.consumed)
-            and not torch.is_autocast_enabled("cpu")
-        )
+        is_wide = self.conv.in_channels >= LEAST_CHANNELS
+        return is_wide and x.shape[-1] >= max(LEAST_SAMPLES, self.consumed) and is_fast(x)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sptmod_dist.model.config import ModelConfig, SPNConfig, SPTModConfig
+from sptmod_dist.model.kernels import is_fast
 from sptmod_dist.model.layers import FiLM, pool, without_autocast
 from sptmod_dist.model.pooled_conv import pooled_conv
 
@@ -35,7 +36,7 @@ class SPNBlock(nn.Module):
         self.film = FiLM(n_params, spn.film_hidden, channels) if n_params else None
 
     def forward(self, x: Tensor, controls: Tensor) -> Tensor:
-        if x.device.type == "cpu" and self.is_dense and not torch.is_autocast_enabled("cpu"):
+        if self.is_dense and is_fast(x):
             return self._in_one_pass(x, controls)
         x = self.activation(self.conv(x))
         if self.film is not None:

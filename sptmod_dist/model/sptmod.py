@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sptmod_dist.model.calls import check_call
 from sptmod_dist.model.config import SPTModConfig
 from sptmod_dist.model.framing import activate_and_pool
+from sptmod_dist.model.kernels import is_fast
 from sptmod_dist.model.layers import (
     CausalConv,
     FiLM,
@@ -96,13 +97,13 @@ class ModBlock(nn.Module):
         if self.to_signal is None:
             return modulation, None
         steering = self.to_signal(frames).transpose(1, 2).to(signal.dtype)
-        if signal.device.type == "cpu" and signal.dtype != torch.bfloat16:
+        if is_fast(signal):
             return modulation, steer(signal, steering, self.pooling_size)
         return modulation, modulate(signal, upsample(steering, self.pooling_size))
 
     def _activate_and_pool(self, x: Tensor) -> tuple[Tensor, Tensor]:
         size, kind = self.pooling_size, self.pooling_type
-        if x.device.type == "cpu" and x.dtype != torch.bfloat16:
+        if is_fast(x):
             return activate_and_pool(x, self.activation.weight, size, kind)
         signal = self.activation(x)
         return signal, pool(signal, size, kind)

@@ -35,7 +35,7 @@ def tap_conv(
 
 
 class _Tap:
-    """Which samples of the output (from `skip` on) a tap makes of which of `x` (from `start` on)."""
+    """Which samples of the output, from `skip` on, a tap makes of which of x, from `start` on."""
 
     def __init__(self, x: Tensor, k: int, consumed: int, dilation: int, has_tail: bool) -> None:
         self.skip = consumed - k * dilation if has_tail else 0
