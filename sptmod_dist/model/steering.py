@@ -44,8 +44,10 @@ def _ends(frames: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _lines(ends: Tensor, shares: Tensor) -> Tensor:
-    """[n, K, 2] to [n, K * size]: a product of matrices, which is faster than `lerp`."""
-    return (ends.flatten(0, 1) @ shares).unflatten(0, ends.shape[:2]).flatten(1)
+    """[n, K, 2] to [n, K * size]. Not by `lerp`, which is not vectorised where two of three are
+    broadcast; nor as a product of matrices, whose rounding depends on how many rows there are."""
+    start, end = ends.unbind(2)
+    return (start.unsqueeze(2) * shares[0]).add_(end.unsqueeze(2) * shares[1]).flatten(1)
 
 
 class _Steer(torch.autograd.Function):
@@ -70,7 +72,11 @@ class _Steer(torch.autograd.Function):
         gradient = gradient.flatten(0, 1)
         for rows, values in in_cache(x):
             for each, of_each in ((gradient[rows] * values, of_scale), (gradient[rows], of_shift)):
-                of_each[rows] = each.unflatten(1, (-1, ctx.size)) @ shares.T
+                parts = each.unflatten(1, (-1, ctx.size))
+                torch.sum(parts, 2, out=of_each[rows, :, 0])
+                torch.sum(parts * shares[1], 2, out=of_each[rows, :, 1])
+            of_scale[rows, :, 0] -= of_scale[rows, :, 1]
+            of_shift[rows, :, 0] -= of_shift[rows, :, 1]
             lines = _lines(scale[rows], shares)
             torch.mul(gradient[rows], lines, out=of_x.flatten(0, 1)[rows])
         ends = torch.cat([each.unflatten(0, x.shape[:2]) for each in (of_scale, of_shift)], dim=1)
