@@ -34,6 +34,7 @@ from sptmod_dist.train.config import TrainConfig, to_dict
 _FLAC = 3.1  # bytes a sample at most
 _LOGS = 2e6  # bytes of TensorBoard, metrics and logs of a run
 _BESIDES = 120e6  # bytes of memory for TensorBoard, for the evaluation and all pictures
+_AROUND = 3.5  # seconds of a core for the start, for pictures and for the evaluation's report
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def estimate(
     on_gpu = bool(measured["gpu_memory"]) and config.data.resident == "device"
     return Estimate(
         iterations=iterations,
-        seconds=measured["warm_up"] + groups * group + checks * each + test,
+        seconds=_AROUND + measured["warm_up"] + groups * group + checks * each + test,
         per_iteration=group / n,
         memory=measured["memory"] + _BESIDES + 2 * batch + resident * (in_ram and not on_gpu),
         gpu_memory=measured["gpu_memory"] + resident * on_gpu,

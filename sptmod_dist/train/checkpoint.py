@@ -6,9 +6,11 @@ where no state lives, so it holds no audio and nothing of any rank.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,19 @@ def digest(path: Path) -> str:
     Raises:
         OSError: it is none, or cannot be read.
     """
-    return hashlib.sha256(read_plain(path)).hexdigest()
+    return hashlib.sha256(_read(path)).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    """A plain file, patiently: on a network a read may fail and the next one not."""
+    for wait in (0.2, 1.0):
+        try:
+            return read_plain(path)
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
+                raise
+            time.sleep(wait)
+    return read_plain(path)
 
 
 def tidy(folder: Path) -> None:
@@ -135,7 +149,7 @@ def load(path: Path) -> Checkpoint:
     """
     expected = _check(path)
     try:
-        state = json.loads(read_plain(path / STATE))
+        state = json.loads(_read(path / STATE))
         averages = load_file(path / AVERAGES) if AVERAGES in expected else {}
         weights, moments = load_file(path / WEIGHTS), load_file(path / MOMENTS)
         checkpoint = Checkpoint(weights, moments, state, averages)
@@ -150,7 +164,7 @@ def load(path: Path) -> Checkpoint:
 def _check(path: Path) -> dict[str, str]:
     """The digest of each file that the manifest names, all of them right."""
     try:
-        manifest = json.loads(read_plain(path / MANIFEST))
+        manifest = json.loads(_read(path / MANIFEST))
         form, files = manifest["format"], manifest["files"]
         needed = {WEIGHTS, MOMENTS, STATE} | ({AVERAGES} & set(files))
         expected = {file: files[file]["sha256"] for file in sorted(needed)}

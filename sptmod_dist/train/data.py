@@ -70,6 +70,8 @@ def open_data(engine: Engine, config: TrainConfig) -> Data:
         "controls": [control.to_dict() for control in train.geometry.controls],
         "fingerprints": {"train": train.fingerprint, "validation": validation.fingerprint},
     }
+    if config.data.stream:  # which has an order of its own
+        about["stream_buffer"] = config.data.stream_buffer
     return Data(loader, validation, about, list(_notes(train, loader, config.data)))
 
 

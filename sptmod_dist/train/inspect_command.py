@@ -28,9 +28,10 @@ def run(argv: Sequence[str]) -> int:
         refuse_foreign,
     )
 
-    candidates = checkpoints_of(path) or [path]
-    for candidate in candidates:
-        refuse_foreign(candidate)
+    candidates = checkpoints_of(path)
+    if not candidates:
+        refuse_foreign(path)
+    for candidate in candidates or [path]:
         files = files_of(candidate)
         if not any(file.fault for file in files):
             _print(account(candidate, files))

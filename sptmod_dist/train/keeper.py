@@ -123,10 +123,12 @@ class Keeper:
 
     def status(self, state: str, progress: dict[str, Any], why: str = "") -> None:
         """Say in the run's folder how the training stands; a full disk is no reason to stop."""
-        if self._run.lock.is_lost:  # what is there by now may be another training's
-            return
         keys = ("iteration", "epoch", "best_iteration")
+        if self._held:
+            why = " and ".join(filter(None, [why, f"{' and '.join(self._held)} not written"]))
         try:
+            if self._run.lock.is_lost:  # what is there by now may be another training's
+                return
             self._run.write_status({
                 "state": state,
                 "why": why,

@@ -113,6 +113,8 @@ def _train(
     engine: Engine, config: TrainConfig, run: RunFolder, interrupt: Interrupt, asked: Start
 ) -> int:
     start = engine.on_main(lambda: _claim(run, asked))
+    if engine.world_size > 1:
+        _require_one_folder(engine, run)
     resume = start.resume
     saved = engine.on_main(lambda: _find_checkpoint(run, resume))
     data = open_data(engine, config)
@@ -125,10 +127,9 @@ def _train(
         if summary is not None and trainer.finished:
             _say(engine, f"{run.path} is finished: {_in_words(_summary(trainer))}")
             return FINISHED
-    iteration, text = trainer.progress.iteration, to_yaml(config)
-    newest = iteration if resume not in (None, "auto") else None
+    text, source = to_yaml(config), Path(resume) if resume not in (None, "auto") else None
     engine.on_main(
-        lambda: run.prepare(text, resuming=resume is not None, newest=newest, launch=asked.launch)
+        lambda: run.prepare(text, resuming=resume is not None, source=source, launch=asked.launch)
     )
     if saved is not None and resume == "auto":
         damaged = engine.on_main(lambda: run.set_aside_before(saved[0]))
@@ -177,6 +178,16 @@ def _launch() -> list[str]:
     except OSError:
         began = ""
     return [f"{socket.gethostname()} {agent} {began}"]
+
+
+def _require_one_folder(engine: Engine, run: RunFolder) -> None:
+    """Refuse a start whose processes have several folders, before anything in one is touched."""
+    try:
+        engine.on_main(lambda: run.show(engine.meeting))
+        engine.together(lambda: run.require_seen(engine.meeting))
+    finally:
+        if engine.is_main:
+            run.hide(engine.meeting)
 
 
 def _claim(run: RunFolder, asked: Start) -> Start:

@@ -11,8 +11,11 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import socket
+import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +43,10 @@ KINDS = ("step", "best", "epoch")
 HEADER = "# sptmod-dist run: every setting of the training, resolved\n"
 
 
-_HALF = (".config-*", ".metrics-*", ".status-*", ".summary-*")
-"""What a kill leaves of files that were to be replaced."""
+_SHOWN = ".together-"
+_SEEN_WITHIN = 10.0  # seconds: a network file system tells late
+_HALF = (".config-*", ".metrics-*", ".status-*", ".summary-*", f"{_SHOWN}*")
+"""What a kill leaves of files that were to be replaced or removed."""
 
 
 def require_writable(folder: Path) -> None:
@@ -71,6 +76,7 @@ class RunFolder:
         self._summary = self.path / "summary.json"
         self._status = self.path / "status.json"
         self._requeue = self.path / "requeue"
+        self._folders = (self.checkpoints, self.tensorboard, self.path / "logs")
         self.lock = RunLock(self.path)
         self._config = ""
 
@@ -115,7 +121,7 @@ class RunFolder:
         resolved_config: str,
         *,
         resuming: bool,
-        newest: int | None = None,
+        source: Path | None = None,
         launch: Sequence[str] = (),
     ) -> None:
         """Make a folder that was claimed ready for a training.
@@ -123,31 +129,74 @@ class RunFolder:
         Args:
             resolved_config: YAML, stored in the run.
             resuming: go on with what is there; else it is removed.
-            newest: the iteration of a checkpoint that was named to go on from; a run that is
-                further is not thrown back.
+            source: a checkpoint that was named to go on from; a run that is further is not thrown
+                back, and no other run taken over.
             launch: who started the processes, for `RunLock.knows`.
 
         Raises:
-            RunError: the folder holds a newer checkpoint, or cannot be written.
+            RunError: the folder holds a newer checkpoint or another run, or cannot be written.
         """
-        later = self.newest_checkpoint()
-        if newest is not None and later and checkpoint.iteration_of(later) > newest:
-            raise RunError(
-                f"{self.path} is further than iteration {newest} ({later.name}): continue it "
-                "with --resume auto, or give the new run another name"
-            )
+        if source is not None:
+            self._refuse_to_replace(source)
         self._config = HEADER + resolved_config
         try:
             if not resuming:
                 self._clear()
             self._summary.unlink(missing_ok=True)
-            self._write_config()
-            for folder in (self.checkpoints, self.tensorboard, self.path / "logs"):
+            for folder in self._folders:
                 folder.mkdir(exist_ok=True)
                 require_writable(folder)
+            self._write_config()
             self.lock.note(launch)
         except OSError as error:
             raise self._unwritable(error) from None
+
+    def show(self, word: str) -> None:
+        """Let other processes see that this is the folder that was claimed, until `hide`.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            (self.path / f"{_SHOWN}{word}").touch()
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def hide(self, word: str) -> None:
+        """Show it no more."""
+        with suppress(OSError):
+            (self.path / f"{_SHOWN}{word}").unlink(missing_ok=True)
+
+    def require_seen(self, word: str) -> None:
+        """Refuse a folder that is not the one that the first process shows.
+
+        Raises:
+            RunError: this process has another one, or none.
+        """
+        deadline = time.monotonic() + _SEEN_WITHIN
+        while not (self.path / f"{_SHOWN}{word}").exists():
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"{self.path.resolve()} on {socket.gethostname()} is not the folder that the "
+                    "first process writes to: give a runs_dir that all processes share"
+                )
+            time.sleep(0.1)
+
+    def _refuse_to_replace(self, source: Path) -> None:
+        later = self.newest_checkpoint()
+        if later is None:
+            return
+        at = checkpoint.iteration_of(later)
+        if source.resolve().parent != self.checkpoints.resolve():
+            raise RunError(
+                f"{self.path} is another run than that of {source}, and stands at iteration {at}: "
+                "continue it with --resume auto, or give the new run another name"
+            )
+        if at > checkpoint.iteration_of(source):
+            raise RunError(
+                f"{self.path} is further than {source.name} ({later.name}): continue it with "
+                "--resume auto, or give the new run another name"
+            )
 
     def restore(self) -> bool:
         """Make the folder anew where somebody removed or renamed it while the training wrote there.
@@ -193,6 +242,8 @@ class RunFolder:
 
     def _is_nothing(self, path: Path) -> bool:
         """Whether it is left of a start that came to nothing."""
+        if path in self._folders:
+            return path.is_dir() and not any(path.iterdir())
         return path == self.lock.path or any(path.match(name) for name in _HALF)
 
     def _clear(self) -> None:

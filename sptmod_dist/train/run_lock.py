@@ -6,6 +6,7 @@ that starts lost processes anew gives them the options of the first ones, which 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -67,8 +68,10 @@ class RunLock:
         """Whether a file that is open is the one that others find here."""
         try:
             return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
-        except FileNotFoundError:
-            return False
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+                return False
+            raise
 
     @property
     def in_use(self) -> bool:

@@ -88,8 +88,7 @@ class Trainer:
             SharedError: the ranks were given different settings or data.
         """
         # Folders may differ over the ranks, data and their order may not.
-        how = [self.config.data.stream, self.config.data.stream_buffer]
-        settings = {**to_dict(self.config), "data": [self.data, how]}
+        settings = {**to_dict(self.config), "data": self.data}
         about = json.dumps(settings, sort_keys=True)
         digest = hashlib.sha256(about.encode()).hexdigest()[:16]
         self.engine.agree(f"the start, with settings and data of digest {digest}")
@@ -264,10 +263,10 @@ class Trainer:
             # One mean over all slices in their order, so that it does not depend on the ranks.
             means = everyone.flatten(0, 1).mean(0)
             self.monitor.group(self.progress.iteration, torch.cat([means, norms], dim=1), rate)
+        if stays:  # before the other: a run that goes on from that one has passed this
+            self._save("epoch")
         if table[0, 1]:
             self._save("step")
-        if stays:
-            self._save("epoch")
 
     def _undo(self, group: Group, fault: str) -> None:
         """Back to the group's start, on every rank; then skip the group or stop."""

@@ -40,9 +40,9 @@ def test_time_is_groups_and_validations(tmp_path: Path) -> None:
     found = estimate(study, config, has, MEASURED)
     groups = 6 * (2.0 + 0.5)
     assert found.iterations == 12 and found.per_iteration == 1.25
-    assert found.seconds == pytest.approx(10 + groups + validations * (2 * 3.0 + 0.5) + 3.0)
+    assert found.seconds == pytest.approx(3.5 + 10 + groups + validations * (2 * 3.0 + 0.5) + 3.0)
     fewer = replace(study, expected_iterations=2, evaluate=False)
-    assert estimate(fewer, config, has, MEASURED).seconds == pytest.approx(10 + 2.5 + 6.5)
+    assert estimate(fewer, config, has, MEASURED).seconds == pytest.approx(3.5 + 10 + 2.5 + 6.5)
 
 
 def test_recordings_in_memory_count(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 from dataclasses import replace
@@ -51,6 +52,26 @@ def test_a_damaged_checkpoint_is_refused_by_name(saved, file, damage):
         path.write_bytes(bytes(new))
     with pytest.raises(CheckpointError, match=file):
         checkpoint.load(saved)
+
+
+@pytest.mark.parametrize("number, works", [(errno.EIO, True), (errno.ESTALE, True), (13, False)])
+def test_a_read_that_fails_once_is_no_damage(saved, monkeypatch, number, works):
+    read, failed = checkpoint.read_plain, []
+
+    def failing(file):
+        if file.name == "weights.safetensors" and not failed:
+            failed.append(file)
+            raise OSError(number, "for once")
+        return read(file)
+
+    monkeypatch.setattr(checkpoint, "read_plain", failing)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    if works:
+        checkpoint.load(saved)
+    else:
+        with pytest.raises(CheckpointError):
+            checkpoint.load(saved)
+    assert failed
 
 
 def test_a_pickle_in_a_checkpoint_is_refused_and_not_run(saved, tmp_path):

@@ -145,6 +145,16 @@ def test_of_a_run_the_newest_whole_one_is_told(
     assert inspect(run, capsys)[0] == 2
 
 
+def test_a_newest_one_without_a_manifest_is_damaged_like_any_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path)
+    (run / "checkpoints" / "step-00000020" / "manifest.json").unlink()
+    code, out, _ = inspect(run, capsys)
+    assert code == 0
+    assert "step-00000020 is damaged\n" in out and "step-00000010\n  format" in out
+
+
 class Malice:
     """What a pickle can do to whoever loads it."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from sptmod_dist.train.checkpoint import Checkpoint
 from sptmod_dist.train.config import CheckpointConfig
 from sptmod_dist.train.keeper import RETRY, Keeper
 from sptmod_dist.train.run_folder import RunError, RunFolder
+
+PROGRESS = {"iteration": 18, "epoch": 1, "best_iteration": 9, "best": 0.5}
 
 
 class World:
@@ -133,6 +137,31 @@ def test_what_cannot_be_removed_is_told_as_that(
     assert world.said == [
         "a checkpoint that has had its time cannot be removed ([Errno 13] Permission denied)"
     ]
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO])
+def test_a_lock_that_cannot_be_looked_at_ends_no_training(
+    world: World, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def failing(*_: object) -> bool:
+        raise OSError(number, os.strerror(number))
+
+    world.run.lock.take()
+    monkeypatch.setattr(os.path, "samestat", failing)
+    world.keeper.status("running", PROGRESS)
+    monkeypatch.undo()
+    assert world.run.status() is None
+    assert bool(world.said) == (number != errno.ESTALE)
+    world.keeper.status("running", PROGRESS)
+    assert world.run.status()["state"] == "running"
+    world.run.lock.release()
+
+
+def test_a_run_that_stops_on_a_full_disk_says_what_is_missing(world: World) -> None:
+    world.is_full = True
+    world.write("step", 18)
+    world.keeper.status("preempted", PROGRESS)
+    assert world.run.status()["why"] == "step-00000018 not written"
 
 
 def test_seconds_count_earlier_starts(world: World) -> None:

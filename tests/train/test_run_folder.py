@@ -58,10 +58,38 @@ def test_a_run_is_never_written_over_unasked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", run_folder.KINDS)
 def test_a_run_that_is_further_is_not_thrown_back(tmp_path: Path, kind: str) -> None:
-    save(train(tmp_path), kind, 9)
-    with pytest.raises(RunError, match="further than iteration 8"):
-        train(tmp_path, resuming=True, newest=8)
-    train(tmp_path, resuming=True, newest=9)
+    run = train(tmp_path / "run")
+    early, last = save(run, "step", 8), save(run, kind, 9)
+    with pytest.raises(RunError, match="further than step-00000008"):
+        train(run.path, resuming=True, source=early)
+    train(run.path, resuming=True, source=last)
+
+
+def test_a_checkpoint_of_another_run_takes_no_run_over(tmp_path: Path) -> None:
+    """However much further it is: the other one's best and last would be pruned."""
+    run, other = train(tmp_path / "run"), train(tmp_path / "other")
+    here, later = save(run, "best", 9), save(other, "step", 24)
+    with pytest.raises(RunError, match="another run than that of .*stands at iteration 9"):
+        train(run.path, resuming=True, source=later)
+    assert here.is_dir()
+    train(tmp_path / "new", resuming=True, source=later)
+
+
+def test_processes_that_do_not_share_the_folder_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "_SEEN_WITHIN", 0.3)
+    first, same, apart = (RunFolder(tmp_path / name) for name in ("a", "a", "b"))
+    first.claim(resuming=False, overwrite=False)
+    first.show("word")
+    same.require_seen("word")
+    with pytest.raises(RunError, match="b on .* is not the folder that the first process writes"):
+        apart.require_seen("word")
+    first.hide("word")
+    with pytest.raises(RunError, match="give a runs_dir that all processes share"):
+        same.require_seen("word")
+    first.lock.release()
+    assert not first.path.exists() and not apart.path.exists()
 
 
 def test_two_trainings_never_write_one_run(tmp_path: Path) -> None:
@@ -118,6 +146,19 @@ def test_a_disk_that_is_full_at_the_start_does_not_lock_the_name_out(
         patch.setattr("sptmod_dist.files.fsync_file", full)
         with pytest.raises(RunError, match="No space left"):
             train(tmp_path / "run")
+    train(tmp_path / "run")
+
+
+def test_a_start_that_may_not_write_does_not_lock_the_name_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path) -> None:
+        raise OSError(28, "No space left on device", str(folder))
+
+    monkeypatch.setattr(run_folder, "require_writable", full)
+    with pytest.raises(RunError, match="No space left"):
+        train(tmp_path / "run")
+    monkeypatch.undo()
     train(tmp_path / "run")
 
 
@@ -218,9 +259,10 @@ def test_nothing_waits_for_a_pipe(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_run_is_never_cleared(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "mine").touch()
     with pytest.raises(RunError, match="holds no run"):
         train(tmp_path, overwrite=True)
-    assert (tmp_path / "logs").is_dir()
+    assert (tmp_path / "logs" / "mine").is_file()
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="is a file"):
         train(tmp_path / "file")

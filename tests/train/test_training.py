@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import fields
 
 import pytest
 import torch
@@ -23,9 +24,11 @@ from sptmod_dist.data.shards import ShardSet
 from sptmod_dist.errors import UserError
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import MOMENT_NAMES
+from sptmod_dist.train.config import TrainConfig
 from sptmod_dist.train.interrupt import Interrupt
 from sptmod_dist.train.keeper import Keeper
 from sptmod_dist.train.main import REQUEUE, train
+from sptmod_dist.train.resume import differences
 from sptmod_dist.train.run_folder import RunFolder
 from sptmod_dist.train.trainer import Trainer
 from sptmod_dist.train.validation import Validator
@@ -207,6 +210,39 @@ def test_a_resume_with_other_settings_is_refused_with_all_of_them_or_forced(toy,
     assert last(toy, "forced").state["config"]["optimizer"]["clip_norm"] == 1.0
     best = RunFolder(toy / "runs" / "forced").best_checkpoint()[0]
     assert checkpoint.iteration_of(best) > 9, "its own losses count"
+
+
+LEARNED = {
+    "seed", "deterministic", "precision", "lengths", "batch_size", "model", "optimizer", "loss",
+}  # fmt: skip
+"""The settings that change what is learned."""
+
+
+def test_every_setting_is_free_at_a_resume_or_refused():
+    config = {field.name: 1 for field in fields(TrainConfig)}
+    for key in config:
+        changed = {"config": {**config, key: 2}, "data": {}}
+        found = list(differences({"config": config, "data": {}}, changed))
+        assert found == ([f"{key} was 1 and is 2"] if key in LEARNED else []), key
+
+
+def test_a_stream_is_another_order_of_the_data(toy):
+    config = toy_config(toy, name="whole", data={"stream": True, "stream_buffer": 4})
+    with pytest.raises(UserError, match="data.stream_buffer was None and is 4.*--force-resume"):
+        train(config, resume="auto")
+
+
+def test_what_stays_for_good_is_written_before_what_a_resume_goes_on_from(toy, monkeypatch):
+    """Killed in between, the run would never write it: its epoch has ended."""
+    written, write = [], Keeper.write
+
+    def noting(keeper, kind, *rest):
+        written.append(kind)
+        write(keeper, kind, *rest)
+
+    monkeypatch.setattr(Keeper, "write", noting)
+    train(toy_config(toy, name="stays", checkpoint={"groups": 1, "keep_epochs": 1}))
+    assert written.count("epoch") == 1 and written[written.index("epoch") + 1] == "step"
 
 
 def test_a_finished_run_is_reported_and_not_trained_again(toy, capsys):
@@ -396,7 +432,7 @@ def test_a_checkpoint_of_another_run_starts_a_new_run_with_a_best_of_its_own(toy
     config = toy_config(toy, name="branch", stopping={"max_iterations": 30})
     assert train(config, resume=str(step)) == 0
     assert RunFolder(toy / "runs" / "branch").best_checkpoint()[0].name == "best-00000030"
-    with pytest.raises(UserError, match="further than iteration 24"):
+    with pytest.raises(UserError, match="another run than that of .*stands at iteration 30"):
         train(config, resume=str(step))
 
 
@@ -462,6 +498,8 @@ def test_a_second_control_c_that_comes_later_stops_at_once():
         os.kill(os.getpid(), signal.SIGINT)
         assert interrupt.asked_at is not None
         interrupt.asked_at -= 2
+        for again in (signal.SIGTERM, signal.SIGUSR1):  # never a reason to lose a group
+            os.kill(os.getpid(), again)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     finally:
