@@ -1,7 +1,8 @@
 """Which form of a layer runs: as it is written down, or one that a CPU computes faster.
 
-Both give the same numbers up to the order of sums. On other devices, under autocast, and where
-PyTorch follows the layers itself (tracing, compiling, export) they always run as written.
+Both give the same numbers up to the order of sums. On other devices, under autocast, where PyTorch
+follows the layers itself (tracing, compiling, export) and in small blocks of a stream, for which
+calls cost more than arithmetic, layers always run as written.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor
 
 Kernels = Literal["fast", "plain"]
+
+LEAST_SAMPLES = 1024
+"""Of a block without gradients."""
 
 _chosen: Kernels = "fast"
 
@@ -28,6 +32,7 @@ def is_fast(x: Tensor) -> bool:
         _chosen == "fast"
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
+        and (torch.is_grad_enabled() or x.shape[-1] >= LEAST_SAMPLES)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
