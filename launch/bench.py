@@ -29,6 +29,8 @@ BENCHMARKS = {
     "checkpoint": "what checkpoints cost, and how soon a resumed training learns",
     "capture": "how fast a plan is captured through a plug-in",
     "study": "how well a study is foreseen, and how long the published one would take",
+    "step": "how fast an iteration is, against the definition and against the machine's limits",
+    "loss": "how fast the loss is, against its definition",
     "realtime": "how many times faster than real time a stream runs on one core",
 }
 """Each is a module of `benchmarks` with `add_options(parser)` and `run(options)`."""

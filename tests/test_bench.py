@@ -115,6 +115,8 @@ def test_the_projection_falls_with_ranks_and_follows_the_step_time(quick: Any) -
 @pytest.mark.parametrize(("benchmark", "names"), [
     ("capture", {"capture.compressor.real_time"}),
     ("checkpoint", {"checkpoint.stall"}),
+    ("step", {"step.sptmod24.first.fast_ratio", "step.sptmod25.later.share_of_floor"}),
+    ("loss", {"loss.4096.ratio", "loss.16384.ours"}),
     ("realtime", {"realtime.sptmod25.512", "realtime.tiny.64"}),
     ("study", {"study.seconds.ratio", "study.memory.ratio", "study.paper.published_hours"}),
 ])

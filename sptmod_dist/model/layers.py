@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sptmod_dist.model.kernels import is_fast
+from sptmod_dist.model.tap_conv import LEAST_CHANNELS, LEAST_SAMPLES, tap_conv
+
 
 def without_autocast(like: Tensor) -> AbstractContextManager[object]:
     """Where autocast is on for the device of `like`, switch it off: inputs' dtypes then decide."""
@@ -76,9 +79,12 @@ class FiLM(nn.Module):
         self.net = mlp(n_params, hidden, 2 * channels)
 
     def forward(self, x: Tensor, controls: Tensor) -> Tensor:
+        return modulate(x, self.scale_and_shift(x, controls))
+
+    def scale_and_shift(self, x: Tensor, controls: Tensor) -> Tensor:
+        """What `x` is multiplied by and what is added, in its dtype [B, 2c, 1]."""
         with without_autocast(x):
-            scale_and_shift = self.net(controls).unsqueeze(-1)
-        return modulate(x, scale_and_shift.to(x.dtype))
+            return self.net(controls).unsqueeze(-1).to(x.dtype)
 
 
 class CausalConv(nn.Module):
@@ -103,8 +109,17 @@ class CausalConv(nn.Module):
         return weight.new_zeros(batch_size, weight.shape[1], self.consumed)
 
     def forward(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
+        conv, dtype = self.conv, self.conv.weight.dtype
+        if self._is_large(x):
+            assert conv.bias is not None
+            # A copy: a view would keep the whole signal alive for the sake of a few samples.
+            next_tail = last(x, self.consumed).to(dtype, copy=True)
+            return tap_conv(x, tail, conv.weight, conv.bias, conv.dilation[0]), next_tail
         if tail is not None:
             x = torch.cat([tail.to(x.dtype), x], dim=-1)
-        # A copy: a view would keep the whole signal alive for the sake of a few samples.
-        next_tail = last(x, self.consumed).to(self.conv.weight.dtype, copy=True)
-        return self.conv(x), next_tail
+        return conv(x), last(x, self.consumed).to(dtype, copy=True)
+
+    def _is_large(self, x: Tensor) -> bool:
+        """Whether `tap_conv` is the faster one."""
+        is_wide = self.conv.in_channels >= LEAST_CHANNELS
+        return is_wide and x.shape[-1] >= max(LEAST_SAMPLES, self.consumed) and is_fast(x)

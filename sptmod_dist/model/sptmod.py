@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from sptmod_dist.model.calls import check_call
 from sptmod_dist.model.config import SPTModConfig
+from sptmod_dist.model.framing import activate_and_pool
+from sptmod_dist.model.kernels import is_fast
 from sptmod_dist.model.layers import (
     CausalConv,
     FiLM,
@@ -26,6 +28,7 @@ from sptmod_dist.model.layers import (
     without_autocast,
 )
 from sptmod_dist.model.lengths import LengthPlan
+from sptmod_dist.model.steering import steer
 
 
 class ModelState(NamedTuple):
@@ -79,9 +82,9 @@ class ModBlock(nn.Module):
         block's input [B, c, T'] (None after the last block), the next rnn_state, the next tail.
         """
         signal, next_tail = self.conv(x, tail)
-        signal = self.activation(signal)
+        signal, pooled = self._activate_and_pool(signal)
         with without_autocast(signal):
-            frames, next_state = self._recur(signal, controls, rnn_state)  # [B, K, H]
+            frames, next_state = self._recur(pooled, controls, rnn_state)  # [B, K, H]
             if tail is None:
                 signal = signal[..., self.pooling_size :]  # no frame before the first to start from
             else:
@@ -94,10 +97,18 @@ class ModBlock(nn.Module):
         if self.to_signal is None:
             return modulation, None
         steering = self.to_signal(frames).transpose(1, 2).to(signal.dtype)
+        if is_fast(signal):
+            return modulation, steer(signal, steering, self.pooling_size)
         return modulation, modulate(signal, upsample(steering, self.pooling_size))
 
-    def _recur(self, signal: Tensor, controls: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = pool(signal, self.pooling_size, self.pooling_type)  # [B, c, K]
+    def _activate_and_pool(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        size, kind = self.pooling_size, self.pooling_type
+        if is_fast(x):
+            return activate_and_pool(x, self.activation.weight, size, kind)
+        signal = self.activation(x)
+        return signal, pool(signal, size, kind)
+
+    def _recur(self, pooled: Tensor, controls: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         pooled = pooled.to(self.rnn.weight_hh_l0.dtype)
         if self.film is not None:
             pooled = self.film(pooled, controls)

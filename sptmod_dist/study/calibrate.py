@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sptmod_dist.losses import Loss
 from sptmod_dist.model.effects import EffectState, build_effect
+from sptmod_dist.model.kernels import use_kernels
 from sptmod_dist.model.spn import StatePredictionNetwork
 from sptmod_dist.tbptt import Schedule, forward
 from sptmod_dist.train import checkpoint
@@ -41,6 +42,7 @@ class Rehearsal:
     def __init__(self, config: TrainConfig) -> None:
         self.engine = Engine(config.distributed)
         self.config = config = self.engine.settle(config)
+        use_kernels(config.kernels)
         torch.manual_seed(config.seed)
         effect = build_effect(config.model).to(config.dtype)
         spn = None

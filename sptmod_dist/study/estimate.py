@@ -81,7 +81,7 @@ class Calibration:
     def key(self, config: TrainConfig, items: Items) -> str:
         """What a shape is remembered under."""
         tree = to_dict(config)
-        parts = ("model", "lengths", "batch_size", "precision", "loss", "distributed")
+        parts = ("model", "lengths", "batch_size", "precision", "kernels", "loss", "distributed")
         about = [[tree[part] for part in parts], tree["optimizer"]["average"]]
         about += [tree["validation"]["windows_at_once"], *items, self._where]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]

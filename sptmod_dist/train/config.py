@@ -21,6 +21,7 @@ from sptmod_dist import settings
 from sptmod_dist.errors import UserError
 from sptmod_dist.losses import LossConfig
 from sptmod_dist.model.config import ModelConfig, SPTModConfig
+from sptmod_dist.model.kernels import Kernels
 
 PRECISIONS = "weights are float32 (bf16 is autocast around them, float64 is for proofs)"
 
@@ -185,6 +186,9 @@ class TrainConfig:
     )
     """Arithmetic: bf16 is autocast with weights, states and losses in float32; float64 is for
     proofs; null takes the launcher's --mixed_precision, float32 where it has none."""
+    kernels: Kernels = "fast"
+    """On a CPU: `fast` forms of the layers, or all `plain`, as they are written down; the same
+    numbers up to rounding."""
     lengths: tuple[int, ...] = (16384,)
     """Samples of a group's sub-sequences, `L_0 ... L_{N-1}`: N iterations, one step each."""
     batch_size: int = 16

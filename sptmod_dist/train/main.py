@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from sptmod_dist.errors import UserError
+from sptmod_dist.model.kernels import use_kernels
 from sptmod_dist.train import checkpoint
 from sptmod_dist.train.checkpoint import Checkpoint
 from sptmod_dist.train.config import TrainConfig, to_yaml
@@ -53,6 +54,7 @@ def train(
     if resume and overwrite:
         raise UserError("--resume and --overwrite contradict each other: give one of them")
     _make_deterministic(config)
+    use_kernels(config.kernels)
     engine = Engine(config.distributed)
     try:
         launch = sorted(set(engine.gather(_launch())))

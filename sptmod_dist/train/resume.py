@@ -80,6 +80,7 @@ FREE = {
     "checkpoint",
     "monitor",
     "distributed",
+    "kernels",
 }
 
 
