@@ -117,5 +117,5 @@ def test_nodes_that_die_are_waited_for(cluster: Cluster, toy: Path, through: Pat
         cluster.start_node(dead)
         jobs.wait(job, lambda start=start: f"start {start}" in jobs.log(job), 90)  # type: ignore[misc]
     assert jobs.ended(job) == "COMPLETED", jobs.log(job)
-    assert jobs.log(job).count("continuing from") == 2
+    assert jobs.log(job).count("continuing from") >= 2  # a node that comes back late breaks a step
     assert not {"weights", "moments"} & set(differences(through, run.path))
